@@ -1,0 +1,6 @@
+"""``python -m aaccli``, the same as ``aac``."""
+
+from .cli import main
+
+if __name__ == "__main__":
+    main()

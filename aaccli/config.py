@@ -1,0 +1,57 @@
+"""Settings as frozen dataclasses; the ones of a model travel inside its checkpoint."""
+
+from __future__ import annotations
+
+import dataclasses
+import typing
+from typing import Any, TypeVar
+
+from .errors import ConfigError
+
+T = TypeVar("T")
+
+
+def to_dict(config: Any) -> dict[str, Any]:
+    """A dataclass, nested ones too, as what JSON can hold."""
+    return dataclasses.asdict(config)
+
+
+def from_dict(cls: type[T], data: Any, where: str = "") -> T:
+    """Build a dataclass from what ``to_dict`` made of one.
+
+    Raises
+    ------
+    ConfigError
+        A field is unknown (a newer version wrote it) or of the wrong type.
+    """
+    if not isinstance(data, dict):
+        raise ConfigError(f"{where or cls.__name__}: a table of settings was expected, not {data!r}")
+    types = typing.get_type_hints(cls)
+    unknown = sorted(set(data) - {f.name for f in dataclasses.fields(cls)})  # type: ignore[arg-type]
+    if unknown:
+        raise ConfigError(f"{where or cls.__name__}: unknown settings {', '.join(unknown)}")
+    values = {}
+    for name, value in data.items():
+        place = f"{where}.{name}" if where else name
+        values[name] = _value(types[name], value, place)
+    try:
+        return cls(**values)
+    except (TypeError, ValueError) as error:
+        raise ConfigError(f"{where or cls.__name__}: {error}") from error
+
+
+def _value(kind: Any, value: Any, where: str) -> Any:
+    if dataclasses.is_dataclass(kind):
+        return from_dict(typing.cast(type, kind), value, where)
+    if kind is float and isinstance(value, int) and not isinstance(value, bool):
+        return float(value)
+    origin = typing.get_origin(kind) or kind
+    if origin is typing.Literal:
+        if value in typing.get_args(kind):
+            return value
+    elif origin is tuple:
+        if isinstance(value, list | tuple):
+            return tuple(value)
+    elif isinstance(value, origin) and not (isinstance(value, bool) and origin is not bool):
+        return value
+    raise ConfigError(f"{where}: {value!r} does not fit {kind}")

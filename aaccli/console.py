@@ -1,0 +1,83 @@
+"""What people see on stderr: errors, progress, results of training."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import typer
+from rich.console import Console
+from rich.markup import escape
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+from .errors import AacError, ConfigError
+
+stderr = Console(stderr=True, soft_wrap=True, highlight=False)
+
+FAILED, USAGE, INTERRUPTED = 1, 2, 130  # exit codes
+PLAIN_SECONDS = 30.0  # between two lines of progress where stderr is no terminal
+
+
+@contextmanager
+def errors_to_exit_codes() -> Iterator[None]:
+    """One clear line and an exit code for what a user can mend; tracebacks with AAC_DEBUG=1."""
+    try:
+        yield
+    except KeyboardInterrupt as interrupt:
+        error("interrupted")
+        raise typer.Exit(INTERRUPTED) from interrupt
+    except (AacError, ImportError) as problem:
+        if os.environ.get("AAC_DEBUG"):
+            raise
+        error(str(problem))
+        raise typer.Exit(USAGE if isinstance(problem, ConfigError) else FAILED) from problem
+
+
+def error(message: str) -> None:
+    stderr.print(f"[bold red]error:[/] {escape(message)}")
+
+
+def warn(message: str) -> None:
+    stderr.print(f"[yellow]warning:[/] {escape(message)}")
+
+
+def say(message: str) -> None:
+    stderr.print(escape(message))
+
+
+class StepProgress:
+    """A bar on a terminal; elsewhere (a log) a line every half minute."""
+
+    def __init__(self, title: str, total: int | None, quiet: bool = False) -> None:
+        self.title = title
+        self.total = total
+        self.quiet = quiet
+        self.next_line = time.monotonic() + PLAIN_SECONDS
+        self.bar = Progress(
+            TextColumn("{task.description}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TextColumn("{task.fields[note]}"),
+            TimeElapsedColumn(),
+            TimeRemainingColumn(),
+            console=stderr,
+            disable=quiet or not stderr.is_terminal,
+            transient=True,
+        )
+        self.task = self.bar.add_task(escape(title), total=total, note="")
+
+    def __enter__(self) -> StepProgress:
+        self.bar.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.bar.stop()
+
+    def update(self, done: int, note: str = "", total: int | None = None) -> None:
+        self.total = total or self.total
+        self.bar.update(self.task, completed=done, total=self.total, note=escape(note))
+        if not stderr.is_terminal and not self.quiet and time.monotonic() >= self.next_line:
+            self.next_line = time.monotonic() + PLAIN_SECONDS
+            say(f"{self.title} {done}/{self.total or '?'} {note}".rstrip())

@@ -1,0 +1,27 @@
+"""What can go wrong, as types: each message tells what, with which file, and what to type next."""
+
+from __future__ import annotations
+
+
+class AacError(Exception):
+    """Base of all errors that a user can cause and mend."""
+
+
+class AudioError(AacError):
+    """A sound file that cannot be read."""
+
+
+class DataError(AacError):
+    """A data set that is not as it should be: layout, columns, labels."""
+
+
+class CheckpointError(AacError):
+    """A checkpoint that is missing, damaged, or not one of ours."""
+
+
+class ConfigError(AacError):
+    """A setting that is unknown or out of range."""
+
+
+class TrainingError(AacError):
+    """A training run that cannot go on."""

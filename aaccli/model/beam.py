@@ -1,0 +1,152 @@
+"""Batched beam search."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from .captioner import END, PAD, START, UNKNOWN, CaptionerNet, Memory
+
+
+@dataclass(frozen=True)
+class DecodingConfig:
+    """How words are chosen. Only the beam is the paper's."""
+
+    beam_size: int = 4  # the paper's; 1 is greedy
+    min_words: int = 1  # no caption is empty
+    max_words: int = 30  # Clotho's captions have 8 to 20
+    length_penalty: float = 1.0  # hypotheses are ranked by log-probability / tokens ** this; 0: by their sum
+    no_repeat_ngram: int = 0  # forbid a run of as many words that the caption already has; 0: allow
+
+    def __post_init__(self) -> None:
+        if self.beam_size < 1:
+            raise ValueError("beam_size is at least 1")
+        if not 1 <= self.min_words <= self.max_words:
+            raise ValueError("1 <= min_words <= max_words is needed")
+        if self.no_repeat_ngram < 0:
+            raise ValueError("no_repeat_ngram is at least 0")
+
+
+@dataclass(frozen=True)
+class Hypothesis:
+    """One finished caption."""
+
+    words: tuple[int, ...]  # ids, without START and END
+    log_probability: float  # natural, of all words and END
+    rank: float  # what hypotheses are ordered by
+
+    @property
+    def score(self) -> float:
+        """Mean log-probability of a token, END included, whatever the length penalty."""
+        return self.log_probability / (len(self.words) + 1)
+
+
+@torch.no_grad()
+def beam_search(net: CaptionerNet, memory: Memory, config: DecodingConfig) -> list[list[Hypothesis]]:
+    """Find the best captions of a batch of clips.
+
+    Parameters
+    ----------
+    net : CaptionerNet
+        In eval mode.
+    memory : Memory
+        Of B clips.
+    config : DecodingConfig
+
+    Returns
+    -------
+    list of list of Hypothesis
+        For each clip up to ``beam_size`` captions, best first. Equal ranks are ordered by their ids,
+        so that the same model and clip give the same caption every time.
+    """
+    batch, beam = memory.encoded.shape[0], config.beam_size
+    device = memory.encoded.device
+    caches = net.decoder.start(memory.encoded)
+    words = torch.full((batch, 1), START, device=device)
+    # float64: sums of log-probabilities that differ must not become equal.
+    logprobs, caches = net.step(words, caches, memory.inside)
+    memory, vocabulary = memory.repeat(beam), logprobs.shape[1]
+    caches = [cache.repeat(beam) for cache in caches]
+    # One live beam a clip to begin with, or all of them would be the same.
+    totals = torch.full((batch, beam), -torch.inf, dtype=torch.float64, device=device)
+    totals[:, 0] = 0.0
+    words = words.repeat_interleave(beam, 0)
+    logprobs = logprobs.repeat_interleave(beam, 0)
+    finished: list[list[Hypothesis]] = [[] for _ in range(batch)]
+
+    for length in range(config.max_words + 1):
+        logprobs = logprobs.double()
+        _forbid(logprobs, words, length, config)
+        candidates = (totals[:, :, None] + logprobs.view(batch, beam, vocabulary)).view(batch, -1)
+        # Twice the beam: should all of the first half end here, as many go on.
+        best, index = candidates.topk(min(2 * beam, candidates.shape[1]), dim=1)
+        rows, next_words, totals = _choose(best, index, words, finished, vocabulary, config)
+        for clip, hypotheses in enumerate(finished):
+            if len(hypotheses) >= beam:  # as many as were asked for: beam 1 ends where greedy decoding ends
+                totals[clip] = -torch.inf
+        if not torch.isfinite(totals).any():
+            break
+        words = torch.cat((words[rows], next_words[:, None]), 1)
+        caches = [cache.select(rows) for cache in caches]
+        logprobs, caches = net.step(next_words[:, None], caches, memory.inside)
+    return [sorted(h, key=_order)[:beam] for h in finished]
+
+
+def _order(hypothesis: Hypothesis) -> tuple[float, tuple[int, ...]]:
+    return -hypothesis.rank, hypothesis.words
+
+
+def _forbid(logprobs: Tensor, words: Tensor, length: int, config: DecodingConfig) -> None:
+    """Set to -inf, in place, what may not come as the word after ``length`` others."""
+    logprobs[:, [PAD, START, UNKNOWN]] = -torch.inf
+    if length < config.min_words:
+        logprobs[:, END] = -torch.inf
+    if length >= config.max_words:
+        logprobs[:, :END] = logprobs[:, END + 1 :] = -torch.inf
+    n = config.no_repeat_ngram
+    if n and length >= n:
+        for row, said in enumerate(words[:, 1:].tolist()):
+            last = said[len(said) - n + 1 :]
+            for i in range(len(said) - n + 1):
+                if said[i : i + n - 1] == last:
+                    logprobs[row, said[i + n - 1]] = -torch.inf
+    stuck = torch.isinf(logprobs).all(1)
+    logprobs[stuck, END] = 0.0  # every word is forbidden: the caption ends, however short
+
+
+def _choose(
+    best: Tensor,
+    index: Tensor,
+    words: Tensor,
+    finished: list[list[Hypothesis]],
+    vocabulary: int,
+    config: DecodingConfig,
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Put aside the candidates that end and keep the best ``beam_size`` of the others.
+
+    Returns the rows that go on (B * beam,), their next words (B * beam,) and totals (B, beam).
+    """
+    batch, beam = len(finished), config.beam_size
+    rows = torch.zeros(batch, beam, dtype=torch.long)
+    next_words = torch.full((batch, beam), END)
+    totals = torch.full((batch, beam), -torch.inf, dtype=torch.float64)
+    for clip, (values, places) in enumerate(zip(best.tolist(), index.tolist(), strict=True)):
+        rows[clip] = clip * beam
+        kept = 0
+        # Ties go to the lower index: the beam that was better before, then the commoner word.
+        for position, (total, place) in enumerate(
+            sorted(zip(values, places, strict=True), key=lambda c: (-c[0], c[1]))
+        ):
+            if total == -float("inf") or kept == beam:
+                break
+            row, word = clip * beam + place // vocabulary, place % vocabulary
+            if word != END:
+                rows[clip, kept], next_words[clip, kept], totals[clip, kept] = row, word, total
+                kept += 1
+            elif position < beam:  # as good as any that go on: a hypothesis, not a straggler
+                said = tuple(words[row, 1:].tolist())
+                finished[clip].append(Hypothesis(said, total, total / (len(said) + 1) ** config.length_penalty))
+    device = best.device
+    return rows.flatten().to(device), next_words.flatten().to(device), totals.to(device)

@@ -1,0 +1,128 @@
+"""Log-mel front end and SpecAugment.
+
+The filterbank is Slaney's in scale and norm, as PANNs (and librosa) compute it. torchaudio's own
+defaults are HTK and no norm, which would be about 22 dB off without any warning.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+try:
+    import torchaudio
+except (ImportError, OSError, RuntimeError) as error:  # a wheel built for another CUDA raises any of the three
+    raise ImportError(
+        f"torchaudio does not work beside torch {torch.__version__} ({error}). "
+        "Install a pair that does: pip install 'torch>=2.11,<2.15' torchaudio==2.11.0, "
+        "or both from PyTorch's CPU index: "
+        "pip install torch==2.11.0 torchaudio==2.11.0 --index-url https://download.pytorch.org/whl/cpu"
+    ) from error
+
+# CNN10 halves time four times; fewer frames than this leave nothing.
+MIN_FRAMES = 16
+
+
+@dataclass(frozen=True)
+class FrontEndConfig:
+    """How sound becomes log-mel frames."""
+
+    sample_rate: int = 44100  # Hz; the paper's
+    window: int = 1024  # samples; Hann window and FFT size, the paper's
+    hop: int = 512  # samples from one frame to the next, the paper's
+    mels: int = 64  # mel bands, the paper's
+    fmin: float = 50.0  # Hz; open in the paper: PANNs' value
+    fmax: float = 14000.0  # Hz; open in the paper: PANNs' value
+    floor: float = 1e-10  # power floor before the logarithm: -100 dB, PANNs' amin
+
+    @property
+    def min_samples(self) -> int:
+        """Shortest waveform, in samples, that CNN10 can take."""
+        return (MIN_FRAMES - 1) * self.hop
+
+
+class LogMel(nn.Module):
+    """Waveform to log-mel frames in dB: Slaney mel power, 10 log10, no clipping at the top."""
+
+    def __init__(self, config: FrontEndConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.mel = torchaudio.transforms.MelSpectrogram(
+            sample_rate=config.sample_rate,
+            n_fft=config.window,
+            hop_length=config.hop,
+            f_min=config.fmin,
+            f_max=config.fmax,
+            n_mels=config.mels,
+            power=2.0,
+            center=True,
+            pad_mode="reflect",
+            norm="slaney",
+            mel_scale="slaney",
+        )
+
+    @torch.no_grad()
+    def forward(self, waveform: Tensor) -> Tensor:
+        """Compute log-mel frames.
+
+        Clips of different length go through one by one, because the reflection at a clip's end is
+        part of its last frames: padding the waveforms first would change them.
+
+        Parameters
+        ----------
+        waveform : Tensor, shape (..., samples)
+            Mono sound at ``config.sample_rate``; padded with silence up to ``config.min_samples``.
+
+        Returns
+        -------
+        Tensor, shape (..., frames, mels)
+            Power in dB, ``frames = samples // hop + 1``.
+        """
+        missing = self.config.min_samples - waveform.shape[-1]
+        if missing > 0:
+            waveform = nn.functional.pad(waveform, (0, missing))
+        power = self.mel(waveform).clamp_min(self.config.floor)
+        return (10.0 * power.log10()).transpose(-1, -2)
+
+
+def resample(waveform: Tensor, from_rate: int, to_rate: int) -> Tensor:
+    """Band-limited resampling of (..., samples) from one sample rate (Hz) to another."""
+    if from_rate == to_rate:
+        return waveform
+    return torchaudio.functional.resample(waveform, from_rate, to_rate)
+
+
+@dataclass(frozen=True)
+class SpecAugmentConfig:
+    """Widths of the masks of SpecAugment (Park et al., 2019); the paper gives none."""
+
+    time_masks: int = 2  # PANNs' count
+    time_width: int = 64  # frames, at most (0.74 s at 44.1 kHz / 512); PANNs' width
+    time_share: float = 0.2  # never more than this share of a clip in one mask, so that short clips survive
+    mel_masks: int = 2  # PANNs' count
+    mel_width: int = 8  # bands, at most; PANNs' width
+
+
+class SpecAugment(nn.Module):
+    """Blank random stretches of time and bands of frequency, while training only.
+
+    The masks are zeros: it runs after CNN10's first batch norm, where zero is the mean of a band.
+    """
+
+    def __init__(self, config: SpecAugmentConfig) -> None:
+        super().__init__()
+        self.config = config
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Mask (B, 1, frames, mels); each clip draws its own masks."""
+        if not self.training:
+            return x
+        c = self.config
+        mask = torchaudio.functional.mask_along_axis_iid
+        for _ in range(c.time_masks):
+            x = mask(x, c.time_width, 0.0, axis=2, p=c.time_share)
+        for _ in range(c.mel_masks):
+            x = mask(x, c.mel_width, 0.0, axis=3)
+        return x

@@ -1,0 +1,81 @@
+"""What the tests share: sounds made on the fly, small models, and the shared reference files."""
+
+from __future__ import annotations
+
+import os
+import random
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+import torch
+
+from aaccli.model.captioner import ModelConfig
+from aaccli.model.transformer import TransformerConfig
+
+REPOSITORY = Path(__file__).resolve().parents[1]
+SHARED = REPOSITORY.parent / "shared"
+
+
+@pytest.fixture(autouse=True)
+def repeatable() -> None:
+    torch.set_num_threads(min(2, torch.get_num_threads()))
+    random.seed(0)
+    np.random.seed(0)
+    torch.manual_seed(0)
+
+
+@pytest.fixture
+def rng() -> np.random.Generator:
+    return np.random.default_rng(0)
+
+
+@pytest.fixture(scope="session")
+def shared() -> Path:
+    """Folder beside the repository that holds reference files; only some machines have it."""
+    if SHARED.is_dir():
+        return SHARED
+    if os.environ.get("AAC_REQUIRE_SHARED") == "1":
+        pytest.fail(f"AAC_REQUIRE_SHARED=1, but there is no {SHARED}")
+    pytest.skip(f"no {SHARED}")
+
+
+def make_tone(frequency: float, seconds: float = 1.0, rate: int = 44100, level: float = 0.5) -> np.ndarray:
+    """Sine (samples,) float32 with this peak."""
+    time = np.arange(round(seconds * rate)) / rate
+    return (level * np.sin(2 * np.pi * frequency * time)).astype(np.float32)
+
+
+def make_noise(seconds: float = 1.0, rate: int = 44100, level: float = 0.1, seed: int = 0) -> np.ndarray:
+    """White noise (samples,) float32 with this standard deviation."""
+    return (level * np.random.default_rng(seed).standard_normal(round(seconds * rate))).astype(np.float32)
+
+
+def write_sound(path: Path, waveform: np.ndarray, rate: int = 44100, subtype: str | None = None) -> Path:
+    """Write (samples,) or (samples, channels); the format follows the suffix, whatever bytes the name has."""
+    with path.open("wb") as file:
+        soundfile.write(file, waveform, rate, subtype=subtype, format=path.suffix[1:].upper())
+    return path
+
+
+@pytest.fixture(scope="session")
+def tone() -> Callable[..., np.ndarray]:
+    return make_tone
+
+
+@pytest.fixture(scope="session")
+def noise() -> Callable[..., np.ndarray]:
+    return make_noise
+
+
+@pytest.fixture(scope="session")
+def write_wav() -> Callable[..., Path]:
+    return write_sound
+
+
+@pytest.fixture(scope="session")
+def tiny_model_config() -> ModelConfig:
+    """CNN10 as it is, small transformers, no dropout in them."""
+    return ModelConfig(transformer=TransformerConfig(width=16, heads=2, feed_forward=32, dropout=0.0))

@@ -1,0 +1,196 @@
+"""The commands as their user types them."""
+
+import csv
+import json
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import torch
+from typer.testing import CliRunner
+
+from aaccli import __version__
+from aaccli.checkpoints import CaptionerInfo, load_captioner, load_tagger, save_captioner
+from aaccli.cli import app
+from aaccli.model.beam import DecodingConfig
+from aaccli.model.captioner import CaptionerNet
+from aaccli.vocabulary import Vocabulary
+
+runner = CliRunner()
+
+
+def aac(*arguments):
+    return runner.invoke(app, [str(a) for a in arguments])
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory, tiny_model_config):
+    torch.manual_seed(3)
+    vocabulary = Vocabulary(("a", "dog", "barks", "rain", "falls"))
+    folder = tmp_path_factory.mktemp("model") / "tiny"
+    info = CaptionerInfo(tiny_model_config, DecodingConfig(max_words=6), {})
+    save_captioner(folder, CaptionerNet(tiny_model_config, len(vocabulary)), vocabulary, info)
+    return folder
+
+
+@pytest.fixture
+def folder(tmp_path):
+    import soundfile
+
+    (tmp_path / "in").mkdir()
+    for i in range(3):
+        tone = np.sin(np.arange(4000) * 0.1 * (i + 1))
+        soundfile.write(tmp_path / "in" / f"clip {i}.wav", 0.2 * tone, 16000)
+    return tmp_path / "in"
+
+
+def test_help_answers_without_importing_torch():
+    code = "import sys; from aaccli.cli import app; assert 'torch' not in sys.modules; app(['--help'])"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert "caption" in done.stdout
+    assert "train" in done.stdout
+
+
+def test_module_and_version():
+    done = subprocess.run([sys.executable, "-m", "aaccli", "--version"], capture_output=True, text=True, check=True)
+    assert done.stdout == f"aac {__version__}\n"
+
+
+def test_one_file_prints_its_bare_caption(model, folder):
+    done = aac("caption", folder / "clip 0.wav", "--model", model)
+    assert done.exit_code == 0
+    assert set(done.stdout.split()) <= {"a", "dog", "barks", "rain", "falls"}
+    assert done.stdout.count("\n") == 1
+    assert done.stderr == ""
+
+
+def test_several_files_and_folders_print_path_tab_caption(model, folder):
+    one = aac("caption", folder / "clip 1.wav", "--model", model).stdout
+    done = aac("caption", folder, "--model", model)
+    lines = [line.split("\t") for line in done.stdout.splitlines()]
+    assert [path for path, _ in lines] == [str(folder / f"clip {i}.wav") for i in range(3)]
+    assert lines[1][1] + "\n" == one
+    assert "3 captioned, 0 failed" in done.stderr
+
+
+def test_out_writes_file_caption_score(model, folder, tmp_path):
+    out = tmp_path / "captions.csv"
+    done = aac("caption", folder, "--out", out, "--model", model)
+    assert (done.exit_code, done.stdout) == (0, "")
+    with out.open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert [row["file"] for row in rows] == [str(folder / f"clip {i}.wav") for i in range(3)]
+    assert list(rows[0]) == ["file", "caption", "score"]
+    assert all(row["caption"] and float(row["score"]) < 0 for row in rows)
+    assert not list(tmp_path.glob(".*part"))
+
+
+def test_out_is_not_overwritten_unasked(model, folder, tmp_path):
+    out = tmp_path / "captions.csv"
+    out.write_text("precious")
+    refused = aac("caption", folder, "--out", out, "--model", model)
+    assert refused.exit_code == 2
+    assert "--overwrite" in refused.stderr
+    assert out.read_text() == "precious"
+    assert aac("caption", folder, "--out", out, "--overwrite", "--model", model).exit_code == 0
+    assert out.read_text().startswith("file,caption,score")
+
+
+@pytest.mark.parametrize("name", ["captions.txt", "nowhere/captions.csv"])
+def test_out_that_cannot_be_written_is_a_usage_error(model, folder, tmp_path, name):
+    assert aac("caption", folder, "--out", tmp_path / name, "--model", model).exit_code == 2
+
+
+def test_a_broken_file_is_reported_and_the_rest_is_done(model, folder):
+    (folder / "broken.wav").write_bytes(b"RIFF nonsense")
+    done = aac("caption", folder, "--model", model)
+    assert done.exit_code == 1
+    assert len(done.stdout.splitlines()) == 3
+    assert "broken.wav" in done.stderr
+    assert "3 captioned, 1 failed" in done.stderr
+
+
+def test_errors_are_one_clear_line(model, folder, tmp_path):
+    (tmp_path / "empty").mkdir()
+    assert "no such file" in aac("caption", tmp_path / "no.wav", "--model", model).stderr
+    assert "no sound files" in aac("caption", tmp_path / "empty", "--model", model).stderr
+    done = aac("caption", folder, "--model", tmp_path / "no-model")
+    assert done.exit_code == 1
+    assert "no-model" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_decoding_options_reach_the_search(model, folder):
+    done = aac("caption", folder / "clip 0.wav", "--model", model, "--max-words", 1, "--beam-size", 1)
+    assert len(done.stdout.split()) == 1
+    bad = aac("caption", folder / "clip 0.wav", "--model", model, "--min-words", 3, "--max-words", 2)
+    assert bad.exit_code == 2
+
+
+@pytest.mark.parametrize(
+    "arguments", [(), ("--clotho", "a", "--sounds", "b"), ("--csv", "a.csv"), ("--sounds", "b", "--audio", "c")]
+)
+def test_train_wants_one_source_of_data(arguments, tmp_path):
+    assert aac("train", *arguments, "--out", tmp_path / "run").exit_code == 2
+
+
+def test_train_on_a_csv_then_caption_with_what_it_made(folder, tmp_path):
+    rows = "".join(f"clip {i}.wav,a dog barks {i},rain falls\n" for i in range(3))
+    (tmp_path / "captions.csv").write_text("file_name,caption_1,caption_2\n" + rows)
+    run = tmp_path / "run"
+    done = aac(
+        *("train", "--csv", tmp_path / "captions.csv", "--audio", folder, "--out", run),
+        *("--epochs", 1, "--batch-size", 2, "--rlssr", "huber", "--store", "float16"),
+    )
+    assert done.exit_code == 0, done.stderr
+    _, vocabulary, info = load_captioner(run / "last")
+    assert set(vocabulary.words) <= {"a", "dog", "barks", "rain", "falls", "0", "1", "2"}
+    assert info.model.rlssr.distance == "huber"
+    best, last = ((run / which / "model.safetensors").stat().st_size for which in ("best", "last"))
+    assert 0.45 < best / last < 0.55
+    assert json.loads((run / "best" / "config.json").read_text())["trained"]["config"]["epochs"] == 1
+    assert aac("caption", folder / "clip 0.wav", "--model", run / "best").stdout.strip()
+
+
+def test_train_on_labelled_sounds_trains_a_tagger_first(folder, tmp_path):
+    import soundfile
+
+    random = np.random.default_rng(0)
+    for label in ("dog", "steam_valve"):
+        (tmp_path / "sounds" / label).mkdir(parents=True)
+        for i in range(12):  # by their names they fall into several folds
+            soundfile.write(tmp_path / "sounds" / label / f"{i}.wav", 0.1 * random.standard_normal(2000), 8000)
+    run = tmp_path / "run"
+    done = aac(
+        *("train", "--sounds", tmp_path / "sounds", "--out", run, "--fmax", 8000),
+        *("--tagger-epochs", 1, "--epochs", 1, "--soundscapes", 4),
+    )
+    assert done.exit_code == 0, done.stderr
+    tagger, about = load_tagger(run / "tagger")
+    assert about.labels == ("dog", "silence", "steam_valve")
+    net, vocabulary, info = load_captioner(run / "best")
+    assert info.model.front_end.fmax == 8000
+    assert {"dog", "steam", "valve", "silence", "while"} <= set(vocabulary.words)
+    for key, value in tagger.cnn10.state_dict().items():
+        assert torch.equal(value, net.cnn10.state_dict()[key]), key
+
+    again = aac(
+        *("train", "--sounds", tmp_path / "sounds", "--out", tmp_path / "run2", "--init", run / "tagger"),
+        *("--epochs", 1, "--soundscapes", 4),
+    )
+    assert again.exit_code == 0, again.stderr
+    assert not (tmp_path / "run2" / "tagger").exists()
+    assert load_captioner(tmp_path / "run2" / "best")[2].model.front_end.fmax == 8000
+
+
+def test_init_that_is_no_cnn10_is_refused(folder, tmp_path):
+    (tmp_path / "captions.csv").write_text("file_name,caption\nclip 0.wav,a dog\nclip 1.wav,rain\n")
+    torch.save({"model": {"fc.weight": torch.zeros(2)}}, tmp_path / "other.pth")
+    done = aac(
+        *("train", "--csv", tmp_path / "captions.csv", "--audio", folder, "--out", tmp_path / "run"),
+        *("--init", tmp_path / "other.pth"),
+    )
+    assert done.exit_code == 1
+    assert "unknown: fc.weight" in done.stderr
+    assert "missing: bn0.weight" in done.stderr
