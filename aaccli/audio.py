@@ -49,17 +49,17 @@ def read(path: Path, sample_rate: int, max_seconds: float | None = None) -> Soun
     AudioError
         The file is missing, a folder, empty, or not sound.
     """
-    if not path.exists():
-        raise AudioError(f"{path}: no such file")
-    if not path.is_file():
-        raise AudioError(f"{path}: not a file")
     try:
+        if not path.exists():
+            raise AudioError(f"{path}: no such file")
+        if not path.is_file():
+            raise AudioError(f"{path}: not a file")
         # The bytes of the name, because libsndfile must also open names that are not UTF-8.
         with soundfile.SoundFile(os.fsencode(path)) as file:
             rate = file.samplerate
             limit = None if max_seconds is None else round(max_seconds * rate)
             mono, truncated = _read_mono(file, limit)
-    except (soundfile.LibsndfileError, OSError) as error:
+    except (soundfile.LibsndfileError, OSError, TypeError) as error:  # TypeError: headerless .raw
         raise AudioError(f"{path}: cannot be read as sound ({_reason(error)})") from error
     if mono.size == 0:
         raise AudioError(f"{path}: holds no samples")
@@ -73,15 +73,18 @@ def _read_mono(file: soundfile.SoundFile, limit: int | None) -> tuple[np.ndarray
         block = file.read(BLOCK if limit is None else min(BLOCK, limit - held), dtype="float32", always_2d=True)
         if len(block) == 0:
             break
-        blocks.append(np.nan_to_num(block, nan=0.0, posinf=0.0, neginf=0.0).mean(axis=1))
+        blocks.append(np.nan_to_num(block, nan=0.0, posinf=0.0, neginf=0.0).mean(axis=1, dtype=np.float64))
         held += len(block)
     truncated = limit is not None and held >= limit and len(file.read(1)) > 0
-    mono = np.concatenate(blocks) if blocks else np.zeros(0, np.float32)
+    mono = np.concatenate(blocks).astype(np.float32) if blocks else np.zeros(0, np.float32)
     return mono, truncated
 
 
 def _reason(error: Exception) -> str:
-    text = error.error_string if isinstance(error, soundfile.LibsndfileError) else (error.strerror or str(error))  # type: ignore[attr-defined]
+    if isinstance(error, soundfile.LibsndfileError):
+        text = error.error_string
+    else:
+        text = getattr(error, "strerror", None) or str(error)
     return text.strip().rstrip(".")
 
 

@@ -36,7 +36,16 @@ T = TypeVar("T")
 
 @contextmanager
 def replacing(folder: Path) -> Iterator[Path]:
-    """Give an empty folder to fill; it takes the place of ``folder`` if the block ends without an error."""
+    """Give an empty folder to fill; it takes the place of ``folder`` if the block ends without an error.
+
+    Raises
+    ------
+    CheckpointError
+        ``folder`` is something else than a folder.
+    """
+    folder = folder.absolute()
+    if folder.is_symlink() or (folder.exists() and not folder.is_dir()):
+        raise CheckpointError(f"{folder}: is not a folder; give another place to write to")
     folder.parent.mkdir(parents=True, exist_ok=True)
     fresh = folder.with_name(f".{folder.name}.{os.getpid()}.new")
     former = folder.with_name(f".{folder.name}.{os.getpid()}.old")
@@ -47,10 +56,16 @@ def replacing(folder: Path) -> Iterator[Path]:
         yield fresh
         if folder.exists():
             folder.rename(former)
-        fresh.rename(folder)
+        try:
+            fresh.rename(folder)
+        except BaseException:
+            if former.exists():
+                former.rename(folder)
+            raise
     finally:
         shutil.rmtree(fresh, ignore_errors=True)
-        shutil.rmtree(former, ignore_errors=True)
+        if folder.exists():
+            shutil.rmtree(former, ignore_errors=True)
 
 
 def read_config(folder: Path, kind: str) -> dict[str, Any]:
@@ -70,11 +85,19 @@ def read_config(folder: Path, kind: str) -> dict[str, Any]:
 
 
 def save_weights(path: Path, state: dict[str, Tensor], store: Store = "float32") -> None:
-    """Write tensors; float16 takes half the space, batch statistics included."""
+    """Write tensors; float16 takes half the space, batch statistics included.
+
+    Raises
+    ------
+    CheckpointError
+        A value is too large for float16.
+    """
     dtype = getattr(torch, store)
-    save_file(
-        {k: (v.to(dtype) if v.is_floating_point() else v).detach().cpu().contiguous() for k, v in state.items()}, path
-    )
+    stored = {k: (v.to(dtype) if v.is_floating_point() else v).detach().cpu().contiguous() for k, v in state.items()}
+    for key, value in stored.items():
+        if value.is_floating_point() and not torch.equal(value.isfinite(), state[key].cpu().isfinite()):
+            raise CheckpointError(f"{path}: {key} does not fit into {store}; store float32")
+    save_file(stored, path)
 
 
 def load_weights(path: Path) -> dict[str, Tensor]:
@@ -113,7 +136,8 @@ def save_tagger(folder: Path, tagger: Tagger, info: TaggerInfo) -> None:
 def load_tagger(folder: Path) -> tuple[Tagger, TaggerInfo]:
     """Read a tagger's folder; raises CheckpointError where it is not one."""
     info = _read_info(folder, TAGGER, TaggerInfo)
-    tagger = Tagger(info.cnn10, len(info.labels), info.front_end.mels)
+    with _building(folder):
+        tagger = Tagger(info.cnn10, len(info.labels), info.front_end.mels)
     load_state(tagger, load_weights(folder / WEIGHTS), folder / WEIGHTS)
     return tagger.eval(), info
 
@@ -145,9 +169,10 @@ def load_captioner(folder: Path) -> tuple[CaptionerNet, Vocabulary, CaptionerInf
     """Read a captioner's folder; raises CheckpointError where it is not one."""
     info = _read_info(folder, CAPTIONER, CaptionerInfo)
     vocabulary = Vocabulary.load(folder / VOCABULARY)
-    net = CaptionerNet(info.model, len(vocabulary))
+    with _building(folder):
+        net = CaptionerNet(info.model, len(vocabulary))
     front_end = {k: v for k, v in net.state_dict().items() if k.startswith(FRONT_END)}
-    load_state(net, {**front_end, **load_weights(folder / WEIGHTS)}, folder / WEIGHTS)
+    load_state(net, {**load_weights(folder / WEIGHTS), **front_end}, folder / WEIGHTS)
     return net.eval(), vocabulary, info
 
 
@@ -156,6 +181,15 @@ FRONT_END = "logmel."  # window and filterbank: computed from the config, not le
 
 def _learned(state: dict[str, Tensor]) -> dict[str, Tensor]:
     return {k: v for k, v in state.items() if not k.startswith(FRONT_END)}
+
+
+@contextmanager
+def _building(folder: Path) -> Iterator[None]:
+    """Sizes that no network can have are the checkpoint's fault."""
+    try:
+        yield
+    except (RuntimeError, ValueError, TypeError, ZeroDivisionError) as error:
+        raise CheckpointError(f"{folder / CONFIG}: no network can be built from it ({_first_line(error)})") from error
 
 
 def _read_info(folder: Path, kind: str, cls: type[T]) -> T:
@@ -189,7 +223,10 @@ def load_panns_file(path: Path) -> dict[str, Tensor]:
         with torch.serialization.safe_globals(_numpy_parts()):
             checkpoint = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # torch.load raises whatever the damaged bytes lead it to
-        raise CheckpointError(f"{path}: cannot be read as a PyTorch checkpoint ({_first_line(error)})") from error
+        raise CheckpointError(
+            f"{path}: not a PyTorch checkpoint, damaged, or one that holds more than weights and arrays "
+            f"({type(error).__name__}); fetch it again"
+        ) from error
     state = checkpoint.get("model") if isinstance(checkpoint, dict) else None
     if not isinstance(state, dict) or not all(isinstance(v, Tensor) for v in state.values()):
         raise CheckpointError(f"{path}: not a PANNs checkpoint (no dict 'model' of weights in it)")
@@ -197,12 +234,12 @@ def load_panns_file(path: Path) -> dict[str, Tensor]:
 
 
 def _numpy_parts() -> list[Any]:
-    """What numpy arrays are pickled as: data only, none of it runs code of the file's choosing."""
-    reconstruct = np.zeros(0).__reduce__()[0]
-    names = ("Int32DType", "Int64DType", "UInt32DType", "Float32DType", "Float64DType", "BoolDType", "StrDType")
-    dtypes = [getattr(np.dtypes, name) for name in names]
-    # Pickled by numpy 1, the function's module was called numpy.core.
-    return [np.ndarray, np.dtype, *dtypes, reconstruct, (reconstruct, "numpy.core.multiarray._reconstruct")]
+    """What numpy arrays and numbers are pickled as: data only, none of it runs code of the file's choosing."""
+    array, scalar = np.zeros(0).__reduce__()[0], np.float64(0).__reduce__()[0]
+    dtypes = [kind for name, kind in vars(np.dtypes).items() if name.endswith("DType") and name != "ObjectDType"]
+    # Pickled by numpy 1, the functions' module was called numpy.core.
+    renamed = [(array, "numpy.core.multiarray._reconstruct"), (scalar, "numpy.core.multiarray.scalar")]
+    return [np.ndarray, np.dtype, bytes, *dtypes, array, scalar, *renamed]
 
 
 def _first_line(error: Exception) -> str:

@@ -44,14 +44,20 @@ def _value(kind: Any, value: Any, where: str) -> Any:
     if dataclasses.is_dataclass(kind):
         return from_dict(typing.cast(type, kind), value, where)
     if kind is float and isinstance(value, int) and not isinstance(value, bool):
-        return float(value)
+        try:
+            return float(value)
+        except OverflowError as error:
+            raise ConfigError(f"{where}: the number is too large") from error
     origin = typing.get_origin(kind) or kind
     if origin is typing.Literal:
         if value in typing.get_args(kind):
             return value
     elif origin is tuple:
         if isinstance(value, list | tuple):
-            return tuple(value)
+            kinds = typing.get_args(kind)
+            kinds = kinds[:1] * len(value) if kinds[-1] is Ellipsis else kinds
+            if len(kinds) == len(value):
+                return tuple(_value(k, v, f"{where}[{i}]") for i, (k, v) in enumerate(zip(kinds, value, strict=True)))
     elif isinstance(value, origin) and not (isinstance(value, bool) and origin is not bool):
         return value
     raise ConfigError(f"{where}: {value!r} does not fit {kind}")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import unicodedata
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -25,7 +26,8 @@ def words_of(caption: str) -> list[str]:
     >>> words_of("A dog's bark, far-off -- then 'silence'.")
     ['a', "dog's", 'bark', 'far-off', 'then', 'silence']
     """
-    return WORD.findall(caption.lower().replace("’", "'"))
+    text = unicodedata.normalize("NFC", caption).lower()
+    return WORD.findall(text.replace("’", "'").replace("\N{NON-BREAKING HYPHEN}", "-"))
 
 
 @dataclass(frozen=True)
@@ -73,7 +75,7 @@ class Vocabulary:
         words = data.get("words") if isinstance(data, dict) else None
         if not isinstance(words, list) or not all(isinstance(w, str) for w in words):
             raise CheckpointError(f"{path}: not a vocabulary (a list 'words' was expected)")
-        if tuple(data.get("special", ())) != SPECIAL:
+        if data.get("special") != list(SPECIAL):
             raise CheckpointError(f"{path}: special words are {data.get('special')}, {list(SPECIAL)} were expected")
         try:
             return cls(tuple(words))

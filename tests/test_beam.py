@@ -264,7 +264,6 @@ def test_score_is_the_mean_log_probability_of_words_and_end(seed, length_penalty
     assert [h.score for h in found] == pytest.approx(expected, abs=CLOSE)
 
 
-@pytest.mark.xfail(strict=True, reason="_forbid counts the END of a caption that has no word left as certain")
 def test_score_counts_the_end_of_a_caption_that_has_no_word_left():
     net = with_bias(toy_net(0), [END], -3.0)
     memory = memory_of(net, 5)
@@ -289,7 +288,6 @@ def test_equal_ranks_are_ordered_by_ids(length_penalty):
         assert words_of(found) == order
 
 
-@pytest.mark.xfail(strict=True, reason="topk takes any of the equals before they are sorted by their ids")
 @pytest.mark.parametrize("beam_size", [1, 2, 3, 4])
 @pytest.mark.parametrize("words", [8, 100])
 def test_ties_go_to_the_lowest_ids(beam_size, words):

@@ -137,14 +137,12 @@ def test_what_padding_holds_does_not_matter(cnn10, frames, holds):
 
 
 @torch.no_grad()
-@pytest.mark.xfail(strict=True, reason="_blank_padding multiplies by zero: NaN and inf stay NaN")
 @pytest.mark.parametrize("holds", [float("nan"), float("inf")])
 def test_padding_may_hold_what_is_no_number(cnn10, holds):
     assert_same_beside_longer(cnn10, [37, 64], holds)
 
 
 @torch.no_grad()
-@pytest.mark.xfail(strict=True, reason="bn0 counts padding in its batch statistics")
 def test_what_padding_holds_does_not_matter_in_training():
     cnn10 = Cnn10(Cnn10Config(dropout=0.0, spec_augment=SpecAugmentConfig(time_masks=0, mel_masks=0)), MELS).train()
     clips = [torch.randn(length, MELS) * 20 - 40 for length in (37, 64)]
@@ -154,7 +152,6 @@ def test_what_padding_holds_does_not_matter_in_training():
 
 
 @torch.no_grad()
-@pytest.mark.xfail(strict=True, reason="the share is that of the padded batch, and masks fall in the padding")
 def test_time_masks_leave_most_of_a_short_clip_beside_a_long_one():
     cnn10 = Cnn10(Cnn10Config(spec_augment=SpecAugmentConfig(mel_masks=0)), MELS).train()
     seen = []

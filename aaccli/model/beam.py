@@ -80,8 +80,10 @@ def beam_search(net: CaptionerNet, memory: Memory, config: DecodingConfig) -> li
         logprobs = logprobs.double()
         _forbid(logprobs, words, length, config)
         candidates = (totals[:, :, None] + logprobs.view(batch, beam, vocabulary)).view(batch, -1)
+        # Ties go to the lower index (topk takes any): the beam that was better before, then the commoner word.
+        best, index = candidates.sort(dim=1, descending=True, stable=True)
         # Twice the beam: should all of the first half end here, as many go on.
-        best, index = candidates.topk(min(2 * beam, candidates.shape[1]), dim=1)
+        best, index = best[:, : 2 * beam], index[:, : 2 * beam]
         rows, next_words, totals = _choose(best, index, words, finished, vocabulary, config)
         for clip, hypotheses in enumerate(finished):
             if len(hypotheses) >= beam:  # as many as were asked for: beam 1 ends where greedy decoding ends
@@ -100,6 +102,7 @@ def _order(hypothesis: Hypothesis) -> tuple[float, tuple[int, ...]]:
 
 def _forbid(logprobs: Tensor, words: Tensor, length: int, config: DecodingConfig) -> None:
     """Set to -inf, in place, what may not come as the word after ``length`` others."""
+    end = logprobs[:, END].clone()
     logprobs[:, [PAD, START, UNKNOWN]] = -torch.inf
     if length < config.min_words:
         logprobs[:, END] = -torch.inf
@@ -113,7 +116,7 @@ def _forbid(logprobs: Tensor, words: Tensor, length: int, config: DecodingConfig
                 if said[i : i + n - 1] == last:
                     logprobs[row, said[i + n - 1]] = -torch.inf
     stuck = torch.isinf(logprobs).all(1)
-    logprobs[stuck, END] = 0.0  # every word is forbidden: the caption ends, however short
+    logprobs[stuck, END] = end[stuck]  # every word is forbidden: the caption ends, however short
 
 
 def _choose(
@@ -135,10 +138,7 @@ def _choose(
     for clip, (values, places) in enumerate(zip(best.tolist(), index.tolist(), strict=True)):
         rows[clip] = clip * beam
         kept = 0
-        # Ties go to the lower index: the beam that was better before, then the commoner word.
-        for position, (total, place) in enumerate(
-            sorted(zip(values, places, strict=True), key=lambda c: (-c[0], c[1]))
-        ):
+        for position, (total, place) in enumerate(zip(values, places, strict=True)):
             if total == -float("inf") or kept == beam:
                 break
             row, word = clip * beam + place // vocabulary, place % vocabulary

@@ -96,9 +96,7 @@ class Cnn10(nn.Module):
         lengths : Tensor, shape (B,), or None
             ``lengths // 16``.
         """
-        # PANNs normalises each mel band: the bands stand where BatchNorm2d looks for channels.
-        x = self.bn0(logmel[:, None].transpose(1, 3)).transpose(1, 3)  # (B, 1, frames, mels)
-        x = _blank_padding(self.spec_augment(x), lengths)
+        x = self.spec_augment(self._normalise(logmel, lengths), lengths)  # (B, 1, frames, mels)
         x = x.contiguous(memory_format=torch.channels_last)
         for block in self.blocks:
             x = block(x, lengths)
@@ -107,6 +105,20 @@ class Cnn10(nn.Module):
             x = F.dropout(x, self.dropout, self.training)
             x = _blank_padding(x, lengths)
         return x.mean(dim=3).transpose(1, 2), lengths
+
+    def _normalise(self, logmel: Tensor, lengths: Tensor | None) -> Tensor:
+        """Batch norm of each mel band over the clips' own frames, padding as zeros: (B, 1, frames, mels).
+
+        While training, the batch statistics of the later layers do count padded frames, as zeros: batches of
+        like lengths keep that small.
+        """
+        # PANNs normalises each mel band: the bands stand where BatchNorm2d looks for channels.
+        if lengths is None:
+            return self.bn0(logmel[:, None].transpose(1, 3)).transpose(1, 3)
+        inside = frames_mask(lengths, logmel.shape[1])
+        x = logmel.new_zeros(logmel.shape)
+        x[inside] = self.bn0(logmel[inside][:, :, None, None])[:, :, 0, 0].to(x.dtype)
+        return x[:, None]
 
 
 class Tagger(nn.Module):

@@ -7,6 +7,7 @@ defaults are HTK and no norm, which would be about 22 dB off without any warning
 from __future__ import annotations
 
 from dataclasses import dataclass
+from fractions import Fraction
 
 import torch
 from torch import Tensor, nn
@@ -23,6 +24,8 @@ except (ImportError, OSError, RuntimeError) as error:  # a wheel built for anoth
 
 # CNN10 halves time four times; fewer frames than this leave nothing.
 MIN_FRAMES = 16
+# Largest term of a resampling ratio: 44.1 kHz to 16 kHz is 160/441.
+MAX_RATIO = 1000
 
 
 @dataclass(frozen=True)
@@ -36,6 +39,14 @@ class FrontEndConfig:
     fmin: float = 50.0  # Hz; open in the paper: PANNs' value
     fmax: float = 14000.0  # Hz; open in the paper: PANNs' value
     floor: float = 1e-10  # power floor before the logarithm: -100 dB, PANNs' amin
+
+    def __post_init__(self) -> None:
+        if min(self.sample_rate, self.window, self.hop, self.mels) < 1:
+            raise ValueError("sample_rate, window, hop and mels are at least 1")
+        if not 0 <= self.fmin < self.fmax <= self.sample_rate / 2:
+            raise ValueError("0 <= fmin < fmax <= sample_rate / 2 is needed")
+        if self.window // 2 >= self.min_samples:
+            raise ValueError(f"hop is too small for the window: {MIN_FRAMES - 1} hops must exceed half a window")
 
     @property
     def min_samples(self) -> int:
@@ -88,10 +99,15 @@ class LogMel(nn.Module):
 
 
 def resample(waveform: Tensor, from_rate: int, to_rate: int) -> Tensor:
-    """Band-limited resampling of (..., samples) from one sample rate (Hz) to another."""
-    if from_rate == to_rate:
+    """Band-limited resampling of (..., samples) from one sample rate (Hz) to another.
+
+    Rates with hardly a common factor (44101 to 44100 Hz) would need a filter bank of gigabytes: their ratio is
+    rounded, which changes the pitch by less than anybody hears.
+    """
+    ratio = Fraction(to_rate, from_rate).limit_denominator(MAX_RATIO)
+    if ratio == 1:
         return waveform
-    return torchaudio.functional.resample(waveform, from_rate, to_rate)
+    return torchaudio.functional.resample(waveform, ratio.denominator, ratio.numerator)
 
 
 @dataclass(frozen=True)
@@ -115,14 +131,27 @@ class SpecAugment(nn.Module):
         super().__init__()
         self.config = config
 
-    def forward(self, x: Tensor) -> Tensor:
-        """Mask (B, 1, frames, mels); each clip draws its own masks."""
+    def forward(self, x: Tensor, lengths: Tensor | None = None) -> Tensor:
+        """Mask (B, 1, frames, mels); each clip draws its own masks, within its own ``lengths`` frames."""
         if not self.training:
             return x
         c = self.config
-        mask = torchaudio.functional.mask_along_axis_iid
+        batch, _, frames, mels = x.shape
+        if lengths is None:
+            lengths = torch.full((batch,), frames, device=x.device)
         for _ in range(c.time_masks):
-            x = mask(x, c.time_width, 0.0, axis=2, p=c.time_share)
+            widest = (c.time_share * lengths).clamp(max=c.time_width)
+            x = x.masked_fill(_stretch(frames, lengths, widest)[:, None, :, None], 0.0)
         for _ in range(c.mel_masks):
-            x = mask(x, c.mel_width, 0.0, axis=3)
+            bands = torch.full_like(lengths, mels)
+            x = x.masked_fill(_stretch(mels, bands, bands.clamp(max=c.mel_width))[:, None, None, :], 0.0)
         return x
+
+
+def _stretch(size: int, lengths: Tensor, widest: Tensor) -> Tensor:
+    """One random stretch a row, (B, size) true inside: up to ``widest`` long, within the first ``lengths``."""
+    width = torch.rand(len(lengths), device=lengths.device) * (widest + 1)
+    width = width.floor().clamp(max=widest.floor())
+    start = (torch.rand(len(lengths), device=lengths.device) * (lengths - width + 1)).floor()
+    place = torch.arange(size, device=lengths.device)[None, :]
+    return (place >= start[:, None]) & (place < (start + width)[:, None])

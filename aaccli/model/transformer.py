@@ -21,6 +21,12 @@ class TransformerConfig:
     feed_forward: int = 768  # 4 x width, the usual ratio
     dropout: float = 0.2  # high, because Clotho is small
 
+    def __post_init__(self) -> None:
+        if self.heads < 1 or self.width < 2 or self.width % self.heads or self.width % 2:
+            raise ValueError("width is even and a multiple of heads")
+        if min(self.encoder_layers, self.decoder_layers - 1) < 0:
+            raise ValueError("encoder_layers is at least 0, decoder_layers at least 1")
+
 
 def positions(start: int, length: int, width: int, device: torch.device) -> Tensor:
     """Sinusoidal positions (length, width): no table to outgrow, so a sequence may be as long as it likes."""
