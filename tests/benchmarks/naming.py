@@ -13,8 +13,8 @@ ACCEPTED: dict[str, list[str]] = tomllib.loads(Path(__file__).with_name("accepte
 
 def names(caption: str, label: str) -> bool:
     """Whether a caption names the sound of a label; KeyError where the label has no accepted words."""
-    text = " ".join(WORD.findall(caption.lower().replace("’", "'")))
-    return any(all(part.search(text) for part in parts) for parts in _patterns(label))
+    words = plain(caption)
+    return any(all(has(words, part) for part in pattern.split("+")) for pattern in ACCEPTED[label])
 
 
 def named(caption: str) -> set[str]:
@@ -22,12 +22,18 @@ def named(caption: str) -> set[str]:
     return {label for label in ACCEPTED if names(caption, label)}
 
 
+def plain(caption: str) -> str:
+    """The words of a caption, lower case, one space between them."""
+    return " ".join(WORD.findall(caption.lower().replace("’", "'")))
+
+
+def has(words: str, part: str) -> bool:
+    """Whether plain words hold a part of a pattern: ``word``, ``word*`` or several of them in a row."""
+    return _expression(part).search(words) is not None
+
+
 @cache
-def _patterns(label: str) -> list[list[re.Pattern[str]]]:
-    return [[_words(part) for part in pattern.split("+")] for pattern in ACCEPTED[label]]
-
-
-def _words(part: str) -> re.Pattern[str]:
+def _expression(part: str) -> re.Pattern[str]:
     """One or more words in a row, as an expression over words with single spaces between them."""
     words = [re.escape(word.removesuffix("*")) + r"\S*" * word.endswith("*") for word in part.split()]
     return re.compile(r"(?<!\S)" + " ".join(words) + r"(?!\S)")

@@ -1,0 +1,58 @@
+"""Put a trained captioner in the place of the model that comes with aac.
+
+    python -m aaccli.recipes.embed runs/default/best --sounds SOUNDS --validation-fold 4
+
+Takes config.json, vocabulary.json and model.safetensors from the run; writes ATTRIBUTIONS.csv, one row for each
+recording that was trained on, from the manifest's columns; leaves README.md and LICENSE.md, which people write.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import shutil
+from pathlib import Path
+
+from ..checkpoints import CONFIG, DEFAULT_MODEL, VOCABULARY, WEIGHTS, load_captioner
+from ..phrases import load_phrases
+from ..sounds import read_sounds, relabel, split
+
+COLUMNS = ("file", "title", "author", "licence", "source_url")
+ATTRIBUTIONS = "ATTRIBUTIONS.csv"
+MAX_BYTES = 25_000_000  # a wheel stays small
+
+
+def embed(run: Path, sounds: Path, validation_fold: int, known_labels: bool = True) -> int:
+    """Copy the model and write its attributions; gives their number."""
+    load_captioner(run)  # refuses what is not one
+    size = sum((run / name).stat().st_size for name in (CONFIG, VOCABULARY, WEIGHTS))
+    if size > MAX_BYTES:
+        raise SystemExit(f"{run}: {size} bytes, {MAX_BYTES} at most; train with --store float16")
+    for name in (CONFIG, VOCABULARY, WEIGHTS):
+        shutil.copyfile(run / name, DEFAULT_MODEL / name)
+    trained_on, _ = split(relabel(read_sounds(sounds), load_phrases(), known_labels), validation_fold)
+    return write_attributions(sounds / "manifest.csv", {recording.path for recording in trained_on})
+
+
+def write_attributions(manifest: Path, used: set[Path]) -> int:
+    """Write the manifest's rows of the recordings that were used."""
+    with manifest.open(encoding="utf-8-sig", newline="") as file:
+        rows = [row for row in csv.DictReader(file) if manifest.parent / row["file"] in used]
+    with (DEFAULT_MODEL / ATTRIBUTIONS).open("w", encoding="utf-8", newline="") as file:
+        writer = csv.DictWriter(file, COLUMNS, extrasaction="ignore", lineterminator="\n")
+        writer.writeheader()
+        writer.writerows({**row, "file": Path(row["file"]).name} for row in rows)
+    return len(rows)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("run", type=Path)
+    parser.add_argument("--sounds", type=Path, required=True)
+    parser.add_argument("--validation-fold", type=int, default=4)
+    options = parser.parse_args()
+    print(f"{embed(options.run, options.sounds, options.validation_fold)} attributions")
+
+
+if __name__ == "__main__":
+    main()
