@@ -49,16 +49,20 @@ def _print_version(wanted: bool) -> None:
         raise typer.Exit
 
 
-@app.callback(
-    epilog="Examples:  aac caption clip.wav  |  aac caption recordings/ --out captions.csv  |  "
-    "aac train --clotho ./data"
-)
+@app.callback()
 def _aac(
     version: Annotated[
         bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version.")
     ] = False,
 ) -> None:
-    """Turn sound into sentences."""
+    """Turn sound into sentences.
+
+    ```
+    aac caption clip.wav
+    aac caption recordings/ --out captions.csv
+    aac train --clotho ./data
+    ```
+    """
 
 
 # Options that several verbs share.
@@ -135,13 +139,10 @@ def _sound_banks(
     return banks[0], banks[1]
 
 
-@app.command(
-    epilog="Examples:  aac caption clip.wav  |  aac caption recordings/ --out captions.csv  |  "
-    "aac caption a.flac b.mp3 --model runs/clotho/best"
-)
+@app.command()
 def caption(
     inputs: Annotated[
-        list[str], typer.Argument(metavar="PATH...", help="Sound files and folders of them.", show_default=False)
+        list[str], typer.Argument(metavar="PATH", help="Sound files and folders of them.", show_default=False)
     ],
     out: Annotated[Path | None, typer.Option(help="Write file, caption, score to this csv.")] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace --out if it is there.")] = False,
@@ -163,6 +164,12 @@ def caption(
     quiet: Quiet = False,
 ) -> None:
     """Say in a sentence what is heard in each sound file.
+
+    ```
+    aac caption clip.wav
+    aac caption recordings/ --out captions.csv
+    aac caption a.flac b.mp3 --model runs/clotho/best
+    ```
 
     One file prints its bare caption, several print path, tab, caption. The first 30 seconds of a file are heard.
     What a model's folder says of decoding holds unless an option says otherwise.
@@ -229,10 +236,7 @@ def _override(config: T, options: dict[str, Any]) -> T:
         raise ConfigError(str(error)) from error
 
 
-@app.command(
-    epilog="Examples:  aac train --clotho ./data  |  aac train --csv captions.csv --audio clips/  |  "
-    "aac train --sounds labelled/ --out runs/sounds"
-)
+@app.command()
 def train(
     clotho: Annotated[Path | None, typer.Option(help="Folder of Clotho.", rich_help_panel="Data: one of")] = None,
     csv: Annotated[
@@ -306,6 +310,12 @@ def train(
 ) -> None:
     """Train a captioner. The paper's values are the defaults; labelled sounds have their own.
 
+    ```
+    aac train --clotho ./data --init Cnn10_mAP=0.380.pth
+    aac train --csv captions.csv --audio clips/
+    aac train --sounds labelled/ --out runs/sounds
+    ```
+
     Stops when the validation loss no longer falls. OUT/best is what `aac caption --model` takes.
     """
     with console.errors_to_exit_codes():
@@ -347,11 +357,19 @@ def train(
             if init == "none":
                 tagging = TaggingConfig(epochs=tagger_epochs, seed=config.seed)
                 start = read_init(_pretrain(banks, front_end, tagging, out / "tagger", where, quiet))
-            run = run_on_sounds(*banks, load_phrases(phrases), model, config, SoundscapeConfig(), start, where)
+            book, like = load_phrases(phrases), SoundscapeConfig()
         else:
             clips = _clips(clotho, csv, audio, validation_csv, config)
-            run = run_on_clips(*clips, model, config, start, where)
-        _train(run, out, store, quiet)
+        with console.StepProgress("training", None, quiet) as progress:
+
+            def on_heard(done: int, total: int) -> None:
+                progress.update(done, "", total, "listening")
+
+            if sounds:
+                run = run_on_sounds(*banks, book, model, config, like, start, where, on_heard)
+            else:
+                run = run_on_clips(*clips, model, config, start, where, on_heard)
+            _train(run, out, store, progress)
 
 
 def _clips(
@@ -371,7 +389,7 @@ def _clips(
     return hold_out(clips, config.validation_share, config.seed)
 
 
-def _train(run: Run, out: Path, store: Literal["float32", "float16"], quiet: bool) -> None:
+def _train(run: Run, out: Path, store: Literal["float32", "float16"], progress: console.StepProgress) -> None:
     """Train and keep the best and the last model."""
     from .training import Epoch, Step, train
 
@@ -380,30 +398,29 @@ def _train(run: Run, out: Path, store: Literal["float32", "float16"], quiet: boo
         f"{len(run.train.epoch(0))} examples, {len(run.vocabulary)} words, "
         f"batches of {config.batch_size} x {config.accumulate}, on {run.net.device}"
     )
-    with console.StepProgress("training", None, quiet) as progress:
 
-        def on_step(step: Step) -> None:
-            note = f"loss {step.loss:.3f} (words {step.cross_entropy:.3f}, rlssr {step.rlssr:.3f})"
-            note += f" {step.clips_per_second:.1f} clips/s"
-            progress.update((step.epoch - 1) * step.steps + step.step, note, config.epochs * step.steps)
+    def on_step(step: Step) -> None:
+        note = f"loss {step.loss:.3f} (words {step.cross_entropy:.3f}, rlssr {step.rlssr:.3f})"
+        note += f" {step.clips_per_second:.1f} clips/s"
+        progress.update((step.epoch - 1) * step.steps + step.step, note, config.epochs * step.steps, "training")
 
-        def on_epoch(epoch: Epoch) -> None:
-            run.save(out / "last", epoch)
-            if epoch.best:
-                run.save(out / "best", epoch, store)
-            console.say(
-                f"epoch {epoch.epoch}/{config.epochs}: loss {epoch.train_loss:.4f}, validation "
-                f"{epoch.validation_loss:.4f} (words {epoch.validation_cross_entropy:.4f}){' best' * epoch.best}, "
-                f"{epoch.seconds_per_step:.2f} s/step, {epoch.seconds:.0f} s"
-            )
+    def on_epoch(epoch: Epoch) -> None:
+        run.save(out / "last", epoch)
+        if epoch.best:
+            run.save(out / "best", epoch, store)
+        console.say(
+            f"epoch {epoch.epoch}/{config.epochs}: loss {epoch.train_loss:.4f}, validation "
+            f"{epoch.validation_loss:.4f} (words {epoch.validation_cross_entropy:.4f}){' best' * epoch.best}, "
+            f"{epoch.seconds_per_step:.2f} s/step, {epoch.seconds:.0f} s"
+        )
 
-        result = train(run.net, run.train, run.validation, config, on_step, on_epoch)
+    result = train(run.net, run.train, run.validation, config, on_step, on_epoch)
     why = "no better validation loss for" if result.stopped_early else "after"
     console.say(f"stopped {why} {config.patience if result.stopped_early else result.epochs} epochs")
     console.say(f"best: epoch {result.best.epoch}, validation loss {result.best.validation_loss:.4f}, {out / 'best'}")
 
 
-@app.command(epilog="Example:  aac pretrain --sounds labelled/ --out runs/tagger")
+@app.command()
 def pretrain(
     sounds: Annotated[
         Path, typer.Option(help="Labelled recordings: manifest.csv (file, label), or one folder a label.")
@@ -423,7 +440,12 @@ def pretrain(
     threads: Threads = None,
     quiet: Quiet = False,
 ) -> None:
-    """Train CNN10 as a tagger on labelled sounds, for `aac train --init OUT/tagger`.
+    """Train CNN10 as a tagger on labelled sounds, to start `aac train` from.
+
+    ```
+    aac pretrain --sounds labelled/ --out runs/birds
+    aac train --sounds labelled/ --init runs/birds/tagger
+    ```
 
     The stand-in for PANNs' training on AudioSet where its weights cannot be had.
     """

@@ -75,9 +75,9 @@ class StepProgress:
     def __exit__(self, *_: object) -> None:
         self.bar.stop()
 
-    def update(self, done: int, note: str = "", total: int | None = None) -> None:
-        self.total = total or self.total
-        self.bar.update(self.task, completed=done, total=self.total, note=escape(note))
+    def update(self, done: int, note: str = "", total: int | None = None, title: str | None = None) -> None:
+        self.total, self.title = total or self.total, title or self.title
+        self.bar.update(self.task, completed=done, total=self.total, note=escape(note), description=escape(self.title))
         if not stderr.is_terminal and not self.quiet and time.monotonic() >= self.next_line:
             self.next_line = time.monotonic() + PLAIN_SECONDS
             say(f"{self.title} {done}/{self.total or '?'} {note}".rstrip())

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -233,8 +233,16 @@ class _Soundscapes:
 class HeardSource:
     """Another source through a frozen CNN10, whose output is kept for some epochs."""
 
-    def __init__(self, source: Source, net: CaptionerNet, keep_epochs: int, augment: bool) -> None:
+    def __init__(
+        self,
+        source: Source,
+        net: CaptionerNet,
+        keep_epochs: int,
+        augment: bool,
+        on_heard: Callable[[int, int], None] = lambda done, total: None,
+    ) -> None:
         self.source = source
+        self.on_heard = on_heard
         self.net = net
         self.keep_epochs = keep_epochs
         self.augment = augment
@@ -245,7 +253,11 @@ class HeardSource:
         first = number // self.keep_epochs
         if self.held is None or self.held[0] != first:
             examples = self.source.epoch(first)
-            self.held = (first, [self._listen(examples[i]) for i in range(len(examples))])
+            held = []
+            for i in range(len(examples)):
+                held.append(self._listen(examples[i]))
+                self.on_heard(i + 1, len(examples))
+            self.held = (first, held)
         return self.held[1]
 
     @torch.no_grad()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -38,6 +38,7 @@ SOUNDS_TRAINING = TrainingConfig(
     keep_epochs=10,
 )
 VALIDATION_SOUNDSCAPES = 300
+OnHeard = Callable[[int, int], None]  # told how many examples a frozen CNN10 has heard, of how many
 
 
 @dataclass(frozen=True)
@@ -103,6 +104,7 @@ def run_on_clips(
     config: TrainingConfig,
     init: Init,
     device: torch.device,
+    on_heard: OnHeard = lambda done, total: None,
 ) -> Run:
     """Train on captioned recordings."""
     vocabulary = Vocabulary.build((c for clip in train for c in clip.captions), config.min_count)
@@ -112,7 +114,7 @@ def run_on_clips(
     def source(clips: Sequence[Clip]) -> ClipSource:
         return ClipSource(clips, vocabulary, model.front_end, config.max_seconds, config.captions_per_clip)
 
-    heard = _heard(source(train), source(validation), net, config, keep_epochs=1)
+    heard = _heard(source(train), source(validation), net, config, 1, on_heard)
     about = {"clips": len(train), "validation_clips": len(validation), "init": _name(init.path)}
     return Run(net, vocabulary, *heard, config, DecodingConfig(), about)
 
@@ -126,6 +128,7 @@ def run_on_sounds(
     soundscapes: SoundscapeConfig,
     init: Init,
     device: torch.device,
+    on_heard: OnHeard = lambda done, total: None,
 ) -> Run:
     """Train on soundscapes that are composed of labelled sounds."""
     labels = train.labels
@@ -147,6 +150,7 @@ def run_on_sounds(
         net,
         config,
         config.keep_epochs,
+        on_heard,
     )
     about = {
         "recordings": len(train),
@@ -159,12 +163,15 @@ def run_on_sounds(
 
 
 def _heard(
-    train: Source, validation: Source, net: CaptionerNet, config: TrainingConfig, keep_epochs: int
+    train: Source, validation: Source, net: CaptionerNet, config: TrainingConfig, keep_epochs: int, on_heard: OnHeard
 ) -> tuple[Source, Source]:
     """The sources through CNN10 where it is frozen: what does not learn need not listen again."""
     if not config.freeze_cnn:
         return train, validation
-    return HeardSource(train, net, keep_epochs, augment=True), HeardSource(validation, net, config.epochs, False)
+    return (
+        HeardSource(train, net, keep_epochs, augment=True, on_heard=on_heard),
+        HeardSource(validation, net, config.epochs, augment=False, on_heard=on_heard),
+    )
 
 
 def book_sentences(entries: Iterable[Entry]) -> list[str]:

@@ -28,8 +28,8 @@ class SoundscapeConfig:
     alone: float = 0.40  # share that hold one sound
     two: float = 0.40  # share that hold two; the rest hold three
     as_recorded: float = 0.7  # share of single sounds that are the recording itself, no silence around it
-    overlap: float = 0.5  # share of two sounds that overlap rather than follow one another
-    bed: float = 0.6  # share of overlaps in which one lies under the other all the time, if it can
+    overlap: float = 0.6  # share of two sounds that overlap rather than follow one another
+    bed: float = 0.5  # share of overlaps of two in which one lies under the other all the time, if it can
     max_seconds: float = 5.0  # of one sound
     gap_seconds: float = 1.0  # silence between two sounds, at most
     repeat: float = 0.35  # share of short single events that come more than once
@@ -79,13 +79,16 @@ class Composer:
             return faint_noise(samples, random), Scene((), samples / self.rate)
         if kind < c.silence + c.alone:
             return self._one(random)
-        count = 2 if kind < c.silence + c.alone + c.two else 3
-        labels = self._labels(count, random)
+        labels = self._labels(2 if kind < c.silence + c.alone + c.two else 3, random)
+        count = len(labels)
+        if count == 1:  # there is but one label
+            return self._one(random)
         bed = [label for label in labels if label in self.beds]
-        if (count == 3 and bed) or (random.random() < c.overlap and bed and random.random() < c.bed):
+        overlap = count == 2 and random.random() < c.overlap
+        if bed and (count == 3 or (overlap and random.random() < c.bed)):
             under = bed[random.integers(len(bed))]
             return self._over_bed([label for label in labels if label != under], under, random)
-        if count == 2 and random.random() < c.overlap:
+        if overlap:
             return self._together(labels, random)
         return self._in_turn(labels, random)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections import Counter
 from dataclasses import replace
+from itertools import pairwise, product
 
 import numpy as np
 import pytest
@@ -89,9 +90,8 @@ def test_soundscapes_of_a_seed(composer, bank):
 
 
 def test_soundscapes_of_other_seeds(composer):
-    seeds = [(0,), (1,), (0, 1), (1, 0), (1, 1), (1, 0, 1)]
-    waveforms = [composer.compose(*seed).waveform.numpy().tobytes() for seed in seeds]
-    assert len(set(waveforms)) == len(seeds)
+    seeds = list(product((0, 1, 7), repeat=3))
+    assert len({composer.compose(*seed).waveform.numpy().tobytes() for seed in seeds}) == len(seeds)
 
 
 # --- waveforms ---
@@ -166,9 +166,10 @@ def test_beds_lie_under_everything(many):
 
 def test_three_sounds_follow_one_another(many):
     """So do two over a bed: sentences about them say 'then'."""
-    for events in (s.scene.foreground for s in many):
-        if len(events) == 3 or (len(events) == 2 and len(set(events)) == 2 and any(e.bed for e in events)):
-            assert all(a.end <= b.onset for a, b in zip(events, events[1:], strict=False))
+    scenes = [s.scene for s in many if len(s.scene.events) == 3]
+    assert {scene.bed is None for scene in scenes} == {True, False}
+    for scene in scenes:
+        assert all(before.end <= after.onset for before, after in pairwise(scene.foreground))
 
 
 def test_only_short_single_events_repeat(many):
@@ -264,8 +265,9 @@ def test_repeated_events_are_heard_as_often_as_the_scene_says(many):
     for soundscape in many:
         for event in soundscape.scene.foreground:
             power = power_at(soundscape.waveform, TONES[event.label])
-            loud = power > 0.3 * power.max()
-            assert loud[0] + (np.diff(loud.astype(int)) == 1).sum() == event.times
+            loud = np.flatnonzero(power > 0.3 * power.max())
+            pauses = np.diff(loud) > 0.05 * RATE
+            assert pauses.sum() + 1 == event.times
 
 
 def test_beds_are_heard_all_the_time_and_fainter(many):
@@ -303,7 +305,7 @@ def test_nothing_but_silence_is_refused(bank):
 
 def test_two_labels_are_enough(bank):
     for labels in (["dog", "cat"], ["dog", "rain"], ["rain", "wind"]):
-        composer = Composer(bank, BOOK, CONFIG, labels)
+        composer = Composer(bank, BOOK, CONFIG, [*labels, SILENCE])
         heard = {event.label for i in range(40) for event in composer.compose(i).scene.events}
         assert heard == set(labels)
 
@@ -317,7 +319,7 @@ def test_one_label_is_enough(bank, label):
 
 def test_silent_recordings_and_short_ones(tmp_path, write_wav):
     """A recording of zeros or of a few samples is a poor one, but no reason to stop."""
-    sounds = {"dog 1": np.zeros(800), "cat 1": np.ones(1), "rain 1": np.zeros(1), "wind 1": np.ones(3)}
+    sounds = {"dog 1": np.zeros(800), "cat 1": np.ones(1), "rain 1": np.zeros(800), "wind 1": np.ones(300)}
     bank = make_bank(tmp_path, write_wav, sounds)
     composer = Composer(bank, BOOK, CONFIG, bank.labels)
     assert all(torch.isfinite(composer.compose(i).waveform).all() for i in range(40))
