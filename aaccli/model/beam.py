@@ -65,19 +65,19 @@ def beam_search(net: CaptionerNet, memory: Memory, config: DecodingConfig) -> li
     device = memory.encoded.device
     caches = net.decoder.start(memory.encoded)
     words = torch.full((batch, 1), START, device=device)
-    # float64: sums of log-probabilities that differ must not become equal.
     logprobs, caches = net.step(words, caches, memory.inside)
     memory, vocabulary = memory.repeat(beam), logprobs.shape[1]
     caches = [cache.repeat(beam) for cache in caches]
+    # Ranking is done on the CPU, where float64 always is: sums that differ must not become equal.
     # One live beam a clip to begin with, or all of them would be the same.
-    totals = torch.full((batch, beam), -torch.inf, dtype=torch.float64, device=device)
+    totals = torch.full((batch, beam), -torch.inf, dtype=torch.float64)
     totals[:, 0] = 0.0
-    words = words.repeat_interleave(beam, 0)
+    words = words.repeat_interleave(beam, 0).cpu()
     logprobs = logprobs.repeat_interleave(beam, 0)
     finished: list[list[Hypothesis]] = [[] for _ in range(batch)]
 
     for length in range(config.max_words + 1):
-        logprobs = logprobs.double()
+        logprobs = logprobs.cpu().double()
         _forbid(logprobs, words, length, config)
         candidates = (totals[:, :, None] + logprobs.view(batch, beam, vocabulary)).view(batch, -1)
         # Ties go to the lower index (topk takes any): the beam that was better before, then the commoner word.
@@ -91,8 +91,8 @@ def beam_search(net: CaptionerNet, memory: Memory, config: DecodingConfig) -> li
         if not torch.isfinite(totals).any():
             break
         words = torch.cat((words[rows], next_words[:, None]), 1)
-        caches = [cache.select(rows) for cache in caches]
-        logprobs, caches = net.step(next_words[:, None], caches, memory.inside)
+        caches = [cache.select(rows.to(device)) for cache in caches]
+        logprobs, caches = net.step(next_words[:, None].to(device), caches, memory.inside)
     return [sorted(h, key=_order)[:beam] for h in finished]
 
 
@@ -148,5 +148,4 @@ def _choose(
             elif position < beam:  # as good as any that go on: a hypothesis, not a straggler
                 said = tuple(words[row, 1:].tolist())
                 finished[clip].append(Hypothesis(said, total, total / (len(said) + 1) ** config.length_penalty))
-    device = best.device
-    return rows.flatten().to(device), next_words.flatten().to(device), totals.to(device)
+    return rows.flatten(), next_words.flatten(), totals
