@@ -91,6 +91,8 @@ def read_captions(path: Path, folder: Path) -> list[Clip]:
                 raise DataError(f"{path}: columns file_name and caption_1, caption_2, ... (or caption) were expected")
             said: dict[str, list[str]] = {}
             for row in reader:
+                if not row["file_name"]:
+                    raise DataError(f"{path}: line {reader.line_num} has no file_name")
                 said.setdefault(row["file_name"], []).extend(c for c in map(row.get, columns) if c and c.strip())
     except (UnicodeDecodeError, csv.Error) as error:
         raise DataError(f"{path}: not a UTF-8 csv file ({error})") from error

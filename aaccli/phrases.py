@@ -41,7 +41,7 @@ class PhraseBook:
         for entry in entries:
             for other in entry.also:
                 if self._canonical.setdefault(other, entry.label) != entry.label:
-                    raise DataError(f"phrase book: {other} is also {entry.label} and {self._canonical[other]}")
+                    raise DataError(f"{other} is also {entry.label} and {self._canonical[other]}")
 
     def canonical(self, label: str) -> str:
         """The label under which the book speaks of this one; the label itself if it lacks it."""
@@ -60,8 +60,7 @@ def by_name(label: str) -> Entry:
     phrases = (
         Phrase(name, "is heard", "being heard"),
         Phrase(name, "can be heard", "being heard"),
-        Phrase(f"the sound of {name}", "is heard", "being heard"),
-        Phrase(f"the sound of {name}", "can be heard", "being heard"),
+        Phrase(name, "sounds", "sounding"),
     )
     return Entry(label, phrases)
 
@@ -82,29 +81,34 @@ def load_phrases(path: Path | None = None) -> PhraseBook:
         raise DataError(f"{source}: cannot be read as a phrase book ({error})") from error
     if not isinstance(table, dict):
         raise DataError(f"{source}: a table of labels was expected")
-    return PhraseBook([_entry(str(source), label, fields) for label, fields in table.items()])
+    try:
+        return PhraseBook([_entry(label, fields) for label, fields in table.items()])
+    except DataError as error:
+        raise DataError(f"{source}: {error}") from error
 
 
-def _entry(source: str, label: str, fields: Any) -> Entry:
-    where = f"{source}: {label}"
+def _entry(label: str, fields: Any) -> Entry:
     if not isinstance(fields, dict):
-        raise DataError(f"{where}: a table was expected")
+        raise DataError(f"{label}: a table was expected")
     unknown = sorted(set(fields) - {"continuous", "background", "also", "phrases"})
     if unknown:
-        raise DataError(f"{where}: unknown field {', '.join(unknown)}")
+        raise DataError(f"{label}: unknown field {', '.join(unknown)}")
     phrases = fields.get("phrases")
     if not isinstance(phrases, list) or not phrases:
-        raise DataError(f"{where}: phrases is missing or empty")
+        raise DataError(f"{label}: phrases is missing or empty")
     for phrase in phrases:
         if not (isinstance(phrase, list) and len(phrase) == 3 and all(isinstance(p, str) and p for p in phrase)):
-            raise DataError(f'{where}: a phrase is ["a dog", "barks", "barking"], not {phrase!r}')
+            raise DataError(f'{label}: a phrase is ["a dog", "barks", "barking"], not {phrase!r}')
     for name in ("continuous", "background"):
         if not isinstance(fields.get(name, False), bool):
-            raise DataError(f"{where}: {name} is true or false")
+            raise DataError(f"{label}: {name} is true or false")
+    also = fields.get("also", [])
+    if not isinstance(also, list) or not all(isinstance(other, str) and other for other in also):
+        raise DataError(f"{label}: also is a list of labels")
     return Entry(
         label,
         tuple(Phrase(*phrase) for phrase in phrases),
         fields.get("continuous", False),
         fields.get("background", False),
-        tuple(fields.get("also", ())),
+        tuple(also),
     )

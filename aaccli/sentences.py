@@ -44,7 +44,12 @@ class Scene:
 
 # {A} is a clause, "a dog barks"; {a} the same as a noun phrase, "a dog barking". B and C likewise; Z is the bed.
 ALONE = ("{A}", "{A}", "{A}", "{A}", "the sound of {a}", "{a}")
-THEN_QUIET = ("{A} and then it is quiet", "{A} and then there is silence", "{A} followed by silence", "{A} and stops")
+THEN_QUIET = (
+    "{A} and then it is quiet",
+    "{A} and then there is silence",
+    "{A} followed by silence",
+    "{A} and then everything is quiet",
+)
 QUIET_THEN = ("it is quiet and then {A}", "after a short silence {A}", "a moment of silence and then {A}")
 IN_TURN = (
     "{A} and then {B}",
@@ -53,7 +58,6 @@ IN_TURN = (
     "{A} before {B}",
     "{A} followed by {b}",
     "first {A} and then {B}",
-    "after {a} {B}",
     "{A} and after that {B}",
     "{B} after {A}",
 )

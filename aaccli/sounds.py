@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import math
+import os
 import zlib
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
@@ -52,7 +53,7 @@ def read_sounds(directory: Path) -> list[Recording]:
         for folder in sorted(directory.iterdir())
         if folder.is_dir() and not folder.name.startswith(".")
         for path in sorted(folder.rglob("*"))
-        if audio.is_sound_file(path) and path.is_file()
+        if audio.is_sound_file(path) and path.is_file() and not _hidden(path.relative_to(folder))
     ]
     if not found:
         raise DataError(f"{directory}: holds neither manifest.csv (columns file, label) nor folders of sound files")
@@ -66,17 +67,23 @@ def _read_manifest(manifest: Path) -> list[Recording]:
             missing = {"file", "label"} - set(reader.fieldnames or ())
             if missing:
                 raise DataError(f"{manifest}: no column {' or '.join(sorted(missing))}")
-            rows = [row for row in reader if row["file"] and row["label"]]
+            rows = [row for row in reader if (row["file"] or "").strip() and (row["label"] or "").strip()]
     except (UnicodeDecodeError, csv.Error) as error:
         raise DataError(f"{manifest}: not a UTF-8 csv file ({error})") from error
+    except OSError as error:
+        raise DataError(f"{manifest}: {error.strerror}") from error
     if not rows:
         raise DataError(f"{manifest}: names no recording")
     return [_recording(manifest.parent, row["file"], row["label"], row.get("fold") or "") for row in rows]
 
 
+def _hidden(path: Path) -> bool:
+    return any(part.startswith(".") for part in path.parts)
+
+
 def _recording(directory: Path, file: str, label: str, fold: str) -> Recording:
     # crc32, not hash(): the same fold on every machine and every day.
-    number = int(fold) if fold.strip().isdecimal() else 1 + zlib.crc32(file.encode()) % FOLDS
+    number = int(fold) if fold.strip().isdecimal() else 1 + zlib.crc32(os.fsencode(file)) % FOLDS
     return Recording(directory / file, label.strip(), number)
 
 
@@ -152,8 +159,8 @@ def split(recordings: Sequence[Recording], fold: int) -> tuple[list[Recording], 
 def crop(waveform: Tensor, samples: int, random: np.random.Generator, tries: int = 4) -> Tensor:
     """A stretch of exactly ``samples``, with something to hear in it.
 
-    A longer waveform is cut where a random stretch is not 20 dB below the whole; a shorter one lies
-    at a random place in silence.
+    A longer waveform is cut where a random stretch is not 20 dB below the whole, or else around its loudest
+    sample; a shorter one lies at a random place in silence.
     """
     if len(waveform) <= samples:
         before = int(random.integers(samples - len(waveform) + 1))
@@ -163,8 +170,10 @@ def crop(waveform: Tensor, samples: int, random: np.random.Generator, tries: int
         start = int(random.integers(len(waveform) - samples + 1))
         piece = waveform[start : start + samples]
         if piece.square().mean() > 0.01 * level:
-            break
-    return piece
+            return piece
+    start = int(waveform.abs().argmax()) - int(random.integers(samples))
+    start = min(max(start, 0), len(waveform) - samples)
+    return waveform[start : start + samples]
 
 
 def gain(waveform: Tensor, decibels: float) -> Tensor:

@@ -53,7 +53,7 @@ class Composer:
 
     def __init__(self, bank: SoundBank, book: PhraseBook, config: SoundscapeConfig, labels: Sequence[str]) -> None:
         self.bank = bank
-        self.entries = {label: book.entry(label) for label in labels}
+        self.entries = {label: book.entry(label) for label in (*labels, SILENCE)}
         self.config = config
         self.rate = bank.sample_rate
         self.sounding = [label for label in labels if label != SILENCE]
@@ -149,7 +149,7 @@ class Composer:
         return waveform, Scene((*events, Event(under, 0.0, seconds, bed=True)), seconds)
 
     def _shorter(self, label: str, sounds: int, random: np.random.Generator) -> tuple[Tensor, int]:
-        """A sound that leaves room for others: continuous ones are cut, events stay whole."""
+        """A sound that leaves room for others: cut if it is long, unless it is an event that comes several times."""
         waveform, times = self._sound(label, random)
         longest = round(self.config.max_seconds / sounds * random.uniform(1.0, 1.6) * self.rate)
         if times == 1 and len(waveform) > longest:
@@ -173,13 +173,13 @@ class Composer:
 
 
 def active_level(waveform: Tensor, rate: int) -> float:
-    """Root mean square of the louder half of the frames: how loud a sound is while it sounds."""
+    """Root mean square of the frames within 20 dB of the loudest: how loud a sound is while it sounds."""
     frame = max(1, round(FRAME_SECONDS * rate))
     if len(waveform) < 2 * frame:
         power = waveform.square().mean()
     else:
         frames = waveform[: len(waveform) // frame * frame].reshape(-1, frame).square().mean(1)
-        power = frames.sort(descending=True).values[: (len(frames) + 1) // 2].mean()
+        power = frames[frames >= 0.01 * frames.max()].mean()
     return max(float(power.sqrt()), 1e-4)  # never lift the noise of a silent recording to full scale
 
 

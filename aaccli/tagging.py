@@ -216,7 +216,7 @@ def score_tagger(
         logits = model(logmel(waveform[None, :samples].to(device)))[0]
         truth = labels.index(recording.label)
         loss += F.cross_entropy(logits, torch.tensor(truth, device=device)).item()
-        rank = int((logits > logits[truth]).sum())
+        rank = int((~(logits < logits[truth])).sum()) - 1  # ties, and what is not a number, count against it
         top1, top3 = top1 + (rank < 1), top3 + (rank < 3)
     n = len(validation)
     return TaggingScore(epoch, loss / n, top1 / n, top3 / n)
