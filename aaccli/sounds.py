@@ -185,9 +185,10 @@ def faint_noise(samples: int, random: np.random.Generator) -> Tensor:
     """What silence sounds like in a recording: digital zeros, or noise from -90 to -55 dB, white to brown."""
     if random.random() < 0.2:
         return torch.zeros(samples)
-    spectrum = np.fft.rfft(random.standard_normal(samples))
+    size = 1 << (samples - 1).bit_length()  # a length that the FFT is fast at
+    spectrum = np.fft.rfft(random.standard_normal(size))
     slope = random.uniform(0, 1)  # 0: white, 0.5: pink, 1: brown
     spectrum /= np.arange(1, len(spectrum) + 1) ** slope
-    noise = np.fft.irfft(spectrum, samples)
+    noise = np.fft.irfft(spectrum, size)[:samples]
     noise *= 10 ** (random.uniform(-90, -55) / 20) / math.sqrt(np.mean(noise**2))
     return torch.from_numpy(noise.astype(np.float32))

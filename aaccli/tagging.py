@@ -116,7 +116,6 @@ def train_tagger(
     torch.manual_seed(config.seed)
     logmel = LogMel(front_end).to(device)
     model = Tagger(cnn10, len(labels), front_end.mels, config.head_dropout).to(device)
-    model = model.to(memory_format=torch.channels_last)
     average = AveragedWeights(model, config.ema)
     optimizer = torch.optim.Adam(model.parameters(), config.learning_rate)
     steps_per_epoch = math.ceil(len(labels) * config.crops_per_label / config.batch_size)
