@@ -16,7 +16,7 @@ from typing import Any, Literal, TypeVar
 import numpy as np
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file, save
 from torch import Tensor
 
 from .config import from_dict, to_dict
@@ -97,7 +97,7 @@ def save_weights(path: Path, state: dict[str, Tensor], store: Store = "float32")
     for key, value in stored.items():
         if value.is_floating_point() and not torch.equal(value.isfinite(), state[key].cpu().isfinite()):
             raise CheckpointError(f"{path}: {key} does not fit into {store}; store float32")
-    save_file(stored, path)
+    path.write_bytes(save(stored))  # save_file would make the file readable to its owner only
 
 
 def load_weights(path: Path) -> dict[str, Tensor]:

@@ -14,6 +14,7 @@ import shutil
 from pathlib import Path
 
 from ..checkpoints import CONFIG, DEFAULT_MODEL, VOCABULARY, WEIGHTS, load_captioner
+from ..jsonfile import read_json, write_json
 from ..phrases import load_phrases
 from ..sounds import read_sounds, relabel, split
 
@@ -22,15 +23,22 @@ ATTRIBUTIONS = "ATTRIBUTIONS.csv"
 MAX_BYTES = 25_000_000  # a wheel stays small
 
 
-def embed(run: Path, sounds: Path, validation_fold: int, known_labels: bool = True) -> int:
-    """Copy the model and write its attributions; gives their number."""
+def embed(run: Path, sounds: Path, validation_fold: int, length_penalty: float | None = None) -> int:
+    """Copy the model and write its attributions; gives their number.
+
+    ``length_penalty`` becomes the model's own, where the held-out recordings speak for it.
+    """
     load_captioner(run)  # refuses what is not one
     size = sum((run / name).stat().st_size for name in (CONFIG, VOCABULARY, WEIGHTS))
     if size > MAX_BYTES:
         raise SystemExit(f"{run}: {size} bytes, {MAX_BYTES} at most; train with --store float16")
     for name in (CONFIG, VOCABULARY, WEIGHTS):
         shutil.copyfile(run / name, DEFAULT_MODEL / name)
-    trained_on, _ = split(relabel(read_sounds(sounds), load_phrases(), known_labels), validation_fold)
+    if length_penalty is not None:
+        config = read_json(DEFAULT_MODEL / CONFIG)
+        config["decoding"]["length_penalty"] = length_penalty
+        write_json(DEFAULT_MODEL / CONFIG, config)
+    trained_on, _ = split(relabel(read_sounds(sounds), load_phrases(), known_only=True), validation_fold)
     return write_attributions(sounds / "manifest.csv", {recording.path for recording in trained_on})
 
 
@@ -50,8 +58,10 @@ def main() -> None:
     parser.add_argument("run", type=Path)
     parser.add_argument("--sounds", type=Path, required=True)
     parser.add_argument("--validation-fold", type=int, default=4)
+    parser.add_argument("--length-penalty", type=float, help="what held_out.py finds best")
     options = parser.parse_args()
-    print(f"{embed(options.run, options.sounds, options.validation_fold)} attributions")
+    count = embed(options.run, options.sounds, options.validation_fold, options.length_penalty)
+    print(f"{count} attributions")
 
 
 if __name__ == "__main__":

@@ -28,6 +28,7 @@ def main() -> None:
     parser.add_argument("--fold", type=int, default=4)
     parser.add_argument("--examples", type=int, default=10)
     parser.add_argument("--beam-size", type=int, default=4)
+    parser.add_argument("--length-penalty", type=float)
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
@@ -38,6 +39,8 @@ def main() -> None:
     held_out = [r for r in held_out if r.label in known]
     began = time.monotonic()
     decoding = replace(captioner.info.decoding, beam_size=options.beam_size)
+    if options.length_penalty is not None:
+        decoding = replace(decoding, length_penalty=options.length_penalty)
     captions = list(captioner.caption([r.path for r in held_out], decoding))
     seconds = time.monotonic() - began
 
