@@ -159,7 +159,7 @@ def run_on_sounds(
         "soundscapes": to_dict(soundscapes),
         "init": _name(init.path),
     }
-    return Run(net, vocabulary, *heard, config, DecodingConfig(no_repeat_ngram=3), about)
+    return Run(net, vocabulary, *heard, config, DecodingConfig(no_repeat_ngram=3, length_penalty=0.0), about)
 
 
 def _heard(
