@@ -49,7 +49,9 @@ def write_attributions(manifest: Path, used: set[Path]) -> int:
     with (DEFAULT_MODEL / ATTRIBUTIONS).open("w", encoding="utf-8", newline="") as file:
         writer = csv.DictWriter(file, COLUMNS, extrasaction="ignore", lineterminator="\n")
         writer.writeheader()
-        writer.writerows({**row, "file": Path(row["file"]).name} for row in rows)
+        for row in rows:  # where the manifest names nobody, the source's own credits do
+            author = row["author"] or f"credited in {row['source_url']}"
+            writer.writerow({**row, "file": Path(row["file"]).name, "author": author})
     return len(rows)
 
 
