@@ -57,9 +57,10 @@ class ConvBlock(nn.Module):
     def forward(self, x: Tensor, lengths: Tensor | None) -> Tensor:
         """(B, inputs, frames, mels) to (B, outputs, frames // 2, mels // 2)."""
         x = _blank_padding(F.relu_(self.bn1(self.conv1(x))), lengths)
-        x = _blank_padding(F.relu_(self.bn2(self.conv2(x))), lengths)
-        # A clip with an odd number of frames loses its last one here; in a batch the window over that
-        # frame and the first padded one is outside lengths // 2, and the next layer blanks it.
+        x = F.relu_(self.bn2(self.conv2(x)))
+        # Padding need not be blanked before pooling. A clip with an odd number of frames loses its last one
+        # here; in a batch the window over that frame and the first padded one is outside lengths // 2, and
+        # Cnn10 blanks it with the rest.
         return F.avg_pool2d(x, 2)
 
 
