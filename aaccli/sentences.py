@@ -75,7 +75,7 @@ TOGETHER = (
     "{B} as {A}",
     "{A} and {B} at the same time",
     "{A} along with {b}",
-    "{B} and {A} together",
+    "{B} and at the same time {A}",
 )
 OVER_BED = (
     "{A} while {Z}",
@@ -84,7 +84,7 @@ OVER_BED = (
     "{Z} in the background as {A}",
     "{Z} in the background while {A}",
     "{Z} while {A}",
-    "{A} over the sound of {z}",
+    "{A} along with the sound of {z}",
     "{A} and {Z} in the background",
 )
 TWO_OVER_BED = (

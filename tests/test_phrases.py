@@ -6,6 +6,7 @@ import json
 import re
 import sys
 import tomllib
+from collections import defaultdict
 from itertools import product
 from pathlib import Path
 
@@ -14,9 +15,10 @@ import pytest
 from aaccli import phrases
 from aaccli.errors import DataError
 from aaccli.phrases import Entry, Phrase, load_phrases
+from aaccli.sounds import read_sounds, relabel
 
 sys.path.append(str(Path(__file__).with_name("benchmarks")))
-from naming import ACCEPTED, has, named, names
+from naming import ACCEPTED, KIN, has, named, names, names_only
 
 ESC50 = re.findall(
     r"\w+",
@@ -28,10 +30,33 @@ ESC50 = re.findall(
     clock_tick glass_breaking helicopter chainsaw siren car_horn engine train church_bells airplane fireworks hand_saw
     """,
 )
-LABELS = [*ESC50, "man_speaking", "woman_speaking", "music", "silence"]
-every_label = pytest.mark.parametrize("label", LABELS)
+NAMED_BY_THE_ISSUE = [
+    *ESC50,
+    "man_speaking",
+    "woman_speaking",
+    "music",
+    "silence",
+    "river",
+    "waterfall",
+    "footsteps_grass",
+    "footsteps_gravel",
+    "footsteps_sand",
+    "footsteps_wood",
+    "horse",
+    "goat",
+    "elephant",
+    "lion",
+    "camel",
+    "sword",
+    "bow",
+    "hammering_stone",
+    "hammering_metal",
+    "chopping_wood",
+]
 SHIPPED = tomllib.loads(Path(phrases.__file__).with_name("phrases.toml").read_text(encoding="utf-8"))
 BOOK = load_phrases()
+LABELS = sorted(BOOK.entries)
+every_label = pytest.mark.parametrize("label", LABELS)
 
 PLAIN = {"phrases": [["a zebra", "barks", "barking"]]}
 
@@ -46,7 +71,8 @@ def write_book(path: Path, data: object) -> Path:
 
 def test_labels_of_the_shipped_book():
     assert len(ESC50) == 50
-    assert sorted(BOOK.entries) == sorted(LABELS)
+    assert set(NAMED_BY_THE_ISSUE) <= set(LABELS)
+    assert len(LABELS) >= 90
 
 
 @every_label
@@ -61,10 +87,15 @@ def test_phrases_of_the_shipped_book(label):
 
 
 @every_label
-def test_phrases_name_their_label_and_no_other(label):
+def test_phrases_name_their_label_and_no_stranger(label):
     for phrase in BOOK.entry(label).phrases:
-        assert named(f"{phrase.subject} {phrase.verb}") == {label}
-        assert named(f"{phrase.subject} {phrase.ing}") == {label}
+        for said in (f"{phrase.subject} {phrase.verb}", f"{phrase.subject} {phrase.ing}"):
+            assert names_only(said, {label}), said
+
+
+def test_kin_are_named_by_some_phrase():
+    for label, others in KIN.items():
+        assert others <= set().union(*(named(f"{p.subject} {p.verb}") for p in BOOK.entry(label).phrases)), label
 
 
 def test_no_two_sounds_together_name_a_third():
@@ -72,9 +103,17 @@ def test_no_two_sounds_together_name_a_third():
     confused = set()
     for third, pattern in ((label, pattern) for label in LABELS for pattern in ACCEPTED[label] if "+" in pattern):
         speak_of = [{label for label in LABELS if has(said[label], part)} - {third} for part in pattern.split("+")]
-        confused |= {(*sorted(labels), third) for labels in product(*speak_of)}
+        pairs = (sorted(set(labels)) for labels in product(*speak_of))
+        confused |= {
+            (*pair, third) for pair in pairs if len(pair) == 2 and not any(third in KIN.get(x, ()) for x in pair)
+        }
     # "an alarm clock beeps while the engine of a vehicle idles" passes for a car horn, by "vehicle+beep*".
-    assert confused == {("clock_alarm", "engine", "car_horn"), ("clock_alarm", "siren", "car_horn")}
+    assert confused == {
+        ("clock_alarm", "engine", "car_horn"),
+        ("clock_alarm", "siren", "car_horn"),
+        ("car_door", "clock_alarm", "car_horn"),
+        ("cat", "children_playing", "crying_baby"),  # "a cat cries out", by "children+crying"
+    }
 
 
 def test_other_labels_of_the_shipped_book():
@@ -106,7 +145,7 @@ def test_there_are_beds_and_single_events():
 
 
 def test_accepted_words_are_of_the_shipped_labels():
-    assert sorted(ACCEPTED) == sorted(LABELS)
+    assert sorted(ACCEPTED) == LABELS
 
 
 @pytest.mark.parametrize(
@@ -269,3 +308,21 @@ def test_book_that_is_no_file(tmp_path, name):
     (tmp_path / "folder.toml").mkdir()
     with pytest.raises(DataError, match=name):
         load_phrases(tmp_path / name)
+
+
+# --- the recordings of shared/, where there are any ---
+
+
+def test_labels_of_the_book_have_recordings(shared):
+    raw = [recording.label for recording in read_sounds(shared / "sounds")]
+    assert {other for fields in SHIPPED.values() for other in fields["also"]} <= set(raw)
+    recorded = [BOOK.canonical(label) for label in raw]
+    few = {label for label in LABELS if recorded.count(label) < 3}
+    assert few == {"camel", "silence"}  # two of a camel: the manifest has no more
+
+
+def test_no_recording_lies_under_two_labels(shared):
+    labels_of = defaultdict(set)
+    for recording in relabel(read_sounds(shared / "sounds"), BOOK, known_only=True):
+        labels_of[recording.path.read_bytes()].add(recording.label)
+    assert [labels for labels in labels_of.values() if len(labels) > 1] == []

@@ -15,7 +15,7 @@ from aaccli.phrases import load_phrases
 from aaccli.sentences import ALL_TEMPLATES, REPETITION, Event, Scene, sentences
 
 sys.path.append(str(Path(__file__).with_name("benchmarks")))
-from naming import ACCEPTED, named
+from naming import ACCEPTED, named, names_only
 
 BOOK = load_phrases()
 # Single sounds and what can lie under them; each has a word that no other has.
@@ -122,13 +122,13 @@ def test_templates_name_no_sound(template):
 def test_sentences_name_the_sounds_of_the_scene(scene):
     labels = {event.label for event in scene.events} or {"silence"}
     for sentence in say(scene):
-        assert named(sentence) == labels, sentence
+        assert names_only(sentence, labels), sentence
 
 
 @pytest.mark.parametrize("label", sorted(set(BOOK.entries) - {"silence"}))
 def test_sentences_about_one_sound(label):
     for sentence in say(alone(label), 10):
-        assert named(sentence) == {label}, sentence
+        assert names_only(sentence, {label}), sentence
 
 
 QUIET = {"before": alone("dog", before=1.2), "after": alone("dog", after=1.2), "around": alone("dog", 1.2, 1.2)}
@@ -158,8 +158,8 @@ def test_short_quiet_is_not_mentioned(before, after):
 
 
 def test_sentences_about_unknown_labels():
-    for sentence in say(in_turn("steam_whistle", "dog")):
-        assert "steam whistle" in sentence
+    for sentence in say(in_turn("sewing_machine", "dog")):
+        assert "sewing machine" in sentence
         assert named(sentence) == {"dog"}
 
 
@@ -179,11 +179,11 @@ def test_three_sounds_are_named_whatever_their_kind():
 )
 def test_two_sounds_that_are_taken_for_a_third(scene):
     labels = {event.label for event in scene.events}
-    assert all(named(sentence) == labels for sentence in say(scene, 200))
+    assert all(names_only(sentence, labels) for sentence in say(scene, 200))
 
 
 def test_the_sound_of_a_sound():
-    assert not any("sound of the sound" in sentence for sentence in say(alone("steam_whistle"), 60))
+    assert not any("sound of the sound" in sentence for sentence in say(alone("sewing_machine"), 60))
 
 
 # --- in which order ---
@@ -218,7 +218,7 @@ def test_order_of_three_in_turn():
             assert first_heard(sentence, *pair) == pair[0], sentence
 
 
-SAME_TIME = r"\b(while|as|along with|together|at the same time|with|over the sound of|in the background)\b"
+SAME_TIME = r"\b(while|as|along with|at the same time|with|in the background)\b"
 
 
 @pytest.mark.parametrize("kind", ["together", "at once", "over a bed"])
