@@ -14,6 +14,7 @@ from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
 from . import audio
+from .augment import DegradeConfig, degrade
 from .errors import DataError
 from .model.captioner import PAD, CaptionerNet
 from .model.features import FrontEndConfig, LogMel
@@ -23,6 +24,8 @@ from .vocabulary import Vocabulary
 SPLITS = ("development", "validation", "evaluation")
 # aac-datasets' folder for each version of Clotho, newest first.
 VERSIONS = ("CLOTHO_v2.1", "CLOTHO_v2", "CLOTHO_v1")
+# Of soundscapes, whose level and noise floor differ already.
+DEGRADE = DegradeConfig(gain=0.3, gain_db=20.0, noise=0.25)
 
 
 @dataclass(frozen=True)
@@ -201,7 +204,7 @@ def _groups(captions: Sequence[str], size: int) -> list[tuple[str, ...]]:
 
 
 class SoundscapeSource:
-    """Soundscapes, composed when they are asked for; other ones every epoch unless fixed."""
+    """Soundscapes, composed when they are asked for: other ones every epoch, and degraded, unless fixed."""
 
     def __init__(
         self, composer: Composer, vocabulary: Vocabulary, front_end: FrontEndConfig, count: int, seed: int, fixed: bool
@@ -229,7 +232,10 @@ class _Soundscapes:
         source = self.source
         soundscape = source.composer.compose(source.seed, self.number, index)
         captions = tuple(tuple(source.vocabulary.encode(caption)) for caption in soundscape.captions)
-        return Example(source.logmel(soundscape.waveform), captions)
+        frames = source.logmel(soundscape.waveform)
+        if not source.fixed:
+            frames = degrade(frames, np.random.default_rng([source.seed, self.number, index, 1]), DEGRADE)
+        return Example(frames, captions)
 
 
 class HeardSource:

@@ -25,9 +25,13 @@ class SoundscapeConfig:
     """What soundscapes are like. The paper has none: its recordings come with sentences."""
 
     silence: float = 0.04  # share of soundscapes that hold nothing
-    alone: float = 0.40  # share that hold one sound
-    two: float = 0.40  # share that hold two; the rest hold three
-    as_recorded: float = 0.7  # share of single sounds that are the recording itself, no silence around it
+    alone: float = 0.44  # share that hold one sound
+    two: float = 0.42  # share that hold two; the rest hold three
+    as_recorded: float = 0.6  # share of single sounds that are the recording itself, no silence around it
+    long_silence: float = 0.3  # share of the other single sounds that have seconds of silence before or after
+    silence_seconds: float = 6.0  # which are at most as many
+    looped: float = 0.06  # share of single sounds that are repeated up to a length
+    loop_seconds: float = 30.0  # of at most as much
     overlap: float = 0.6  # share of two sounds that overlap rather than follow one another
     bed: float = 0.5  # share of overlaps of two in which one lies under the other all the time, if it can
     max_seconds: float = 5.0  # of one sound
@@ -36,6 +40,7 @@ class SoundscapeConfig:
     level_db: float = 6.0  # foreground sounds differ by up to this
     bed_db: tuple[float, float] = (4.0, 14.0)  # a bed is fainter by this
     gain_db: float = 24.0  # the whole is made fainter than full scale by up to this
+    full_weight: int = 20  # labels with as many recordings are drawn equally often; rarer ones less
     captions: int = 5  # sentences each
 
 
@@ -59,6 +64,8 @@ class Composer:
         self.sounding = [label for label in labels if label != SILENCE]
         if not self.sounding:
             raise DataError("no label but silence to compose soundscapes of")
+        weights = np.array([min(len(bank.by_label.get(x, ())), config.full_weight) for x in self.sounding], dtype=float)
+        self.weights = weights / weights.sum()
         self.beds = [label for label in self.sounding if self.entries[label].background]
 
     def compose(self, *seed: int) -> Soundscape:
@@ -94,7 +101,8 @@ class Composer:
 
     def _labels(self, count: int, random: np.random.Generator) -> list[str]:
         count = min(count, len(self.sounding))
-        return [self.sounding[i] for i in random.permutation(len(self.sounding))[:count]]
+        chosen = random.choice(len(self.sounding), count, replace=False, p=self.weights)
+        return [self.sounding[i] for i in chosen]
 
     def _sound(self, label: str, random: np.random.Generator) -> tuple[Tensor, int]:
         """One sound at a common level, and how many times the event comes."""
@@ -113,9 +121,15 @@ class Composer:
     def _one(self, random: np.random.Generator) -> tuple[Tensor, Scene]:
         (label,) = self._labels(1, random)
         waveform, times = self._sound(label, random)
-        before = after = 0.0
-        if random.random() >= self.config.as_recorded:
+        c, before, after = self.config, 0.0, 0.0
+        if random.random() < c.looped:
+            seconds = random.uniform(c.max_seconds, c.loop_seconds)
+            waveform, times = looped(waveform, round(seconds * self.rate), 0), 1
+        elif random.random() >= c.as_recorded:
             before, after = random.uniform(0, 1.5, 2)
+            if random.random() < c.long_silence:
+                longer = random.uniform(0, c.silence_seconds)
+                before, after = (longer, after) if random.random() < 0.4 else (before, longer)
         return self._place([(label, waveform, times, before)], after)
 
     def _in_turn(self, labels: list[str], random: np.random.Generator) -> tuple[Tensor, Scene]:

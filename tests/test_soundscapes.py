@@ -18,7 +18,7 @@ from aaccli.sounds import SILENCE, Recording, SoundBank
 from aaccli.soundscapes import Composer, Soundscape, SoundscapeConfig, active_level, looped
 
 RATE = 8000
-CONFIG = SoundscapeConfig(max_seconds=1.0, gap_seconds=0.4)
+CONFIG = SoundscapeConfig(alone=0.4, two=0.4, max_seconds=1.0, gap_seconds=0.4, looped=0.0)
 # Hz of each label's tone: multiples of 1 / WINDOW apart, so that no tone is heard at another's frequency.
 TONES = {"dog": 500, "cat": 900, "drum": 1400, "rain": 2000, "wind": 2700}
 BEDS = {"rain", "wind"}
@@ -192,6 +192,15 @@ def test_every_label_is_heard(many, bank):
     assert min(heard.values()) > 0.5 * max(heard.values())
 
 
+def test_rare_labels_are_drawn_less(bank, tmp_path, write_wav, tone):
+    sounds = {f"dog {i}": tone(TONES["dog"], 0.2, RATE) for i in range(9)} | {"cat 0": tone(TONES["cat"], 0.2, RATE)}
+    composer = Composer(
+        make_bank(tmp_path, write_wav, sounds), BOOK, replace(CONFIG, silence=0, alone=1, full_weight=4), ["dog", "cat"]
+    )
+    heard = Counter(composer.compose(i).scene.events[0].label for i in range(300))
+    assert heard["cat"] / 300 == pytest.approx(1 / 5, abs=0.07)
+
+
 def test_shares_of_kinds(many):
     count = kinds([s.scene for s in many])
     shares = [count[n] / len(many) for n in range(4)]
@@ -241,6 +250,29 @@ def test_silence_around_single_sounds_is_configured(bank, as_recorded):
         (event,) = scene.events
         around = scene.seconds - (event.end - event.onset)
         assert around < 0.001 if as_recorded else around > 0.001
+
+
+def test_single_sounds_have_seconds_of_silence_around_when_asked(bank):
+    config = replace(CONFIG, silence=0, alone=1, as_recorded=0, long_silence=1, silence_seconds=6.0)
+    scenes = [Composer(bank, BOOK, config, bank.labels).compose(i).scene for i in range(60)]
+    before = [scene.events[0].onset for scene in scenes]
+    after = [scene.seconds - scene.events[0].end for scene in scenes]
+    for silences in (before, after):
+        assert 3 < max(silences) < 6.01
+    assert not any(b > 1.51 and a > 1.51 for b, a in zip(before, after, strict=True))
+
+
+def test_looped_sounds_sound_all_the_time(bank):
+    config = replace(CONFIG, silence=0, alone=1, looped=1, loop_seconds=8.0, repeat=0)
+    made = [Composer(bank, BOOK, config, bank.labels).compose(i) for i in range(20)]
+    seconds = [scene.scene.seconds for scene in made]
+    assert min(seconds) >= 1.0 and 6 < max(seconds) < 8.01
+    for soundscape in made:
+        (event,) = soundscape.scene.events
+        assert (event.onset, event.times) == (0, 1)
+        assert event.end == pytest.approx(soundscape.scene.seconds)
+        power = power_at(soundscape.waveform, TONES[event.label])
+        assert power[400:-400].min() > 0.01 * power.max()
 
 
 # --- what is heard, and when ---

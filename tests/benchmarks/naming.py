@@ -61,6 +61,14 @@ def names_only(caption: str, labels: set[str]) -> bool:
     return labels <= named(caption) <= labels.union(*(KIN.get(label, ()) for label in labels))
 
 
+def where(caption: str, label: str) -> int:
+    """Where in a caption's plain words the first word of a label stands; past its end where there is none."""
+    words = plain(caption)
+    parts = [part for pattern in ACCEPTED[label] for part in pattern.split("+")]
+    found = [match.start() for part in parts if (match := _expression(part).search(words))]
+    return min(found, default=len(words))
+
+
 def plain(caption: str) -> str:
     """The words of a caption, lower case, one space between them."""
     return " ".join(WORD.findall(caption.lower().replace("’", "'")))

@@ -1,0 +1,317 @@
+"""Train CNN10 on labelled recordings and on what a teacher hears in them.
+
+    python -m aaccli.recipes.distill --sounds ../shared/sounds --out runs/ear --fold 4
+
+CNN10 learns two things at once from crops and mixtures of them: which labels are in it, and the teacher's embedding
+of every 0.96 s (transfer learning, as PANNs' weights are in the paper). The teacher hears the clean mixture; CNN10
+hears it made fainter, filtered, noisy or cut above a frequency, so that it learns to name it all the same. The same
+command goes on where a run was stopped: every draw depends on the seed and the step alone.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Annotated, Any
+
+import numpy as np
+import torch
+import typer
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from ..augment import DegradeConfig, degrade
+from ..checkpoints import TaggerInfo, load_tagger, save_tagger
+from ..config import to_dict
+from ..errors import TrainingError
+from ..model.cnn10 import WIDTH, Tagger, mean_max
+from ..model.features import FrontEndConfig, LogMel, resample
+from ..phrases import load_phrases
+from ..sounds import SILENCE, Recording, SoundBank, crop, faint_noise, read_sounds, relabel, split
+from ..soundscapes import active_level
+from ..tagging import TAGGING_CNN10, AveragedWeights, TaggingConfig, score_tagger
+from . import teacher
+from .winograd import use_winograd
+
+# Half the paper's frames a second: half the work for hardly a worse ear, and the window grows with the hop.
+FRONT_END = FrontEndConfig(window=2048, hop=1024)
+TOKEN_FRAMES = 16  # log-mel frames to one step of CNN10's sequence
+
+
+@dataclass(frozen=True)
+class DistillConfig:
+    """How CNN10 is taught."""
+
+    steps: int = 40000
+    batch_size: int = 16
+    seconds: float = 2.0  # length of a crop
+    learning_rate: float = 1e-3  # Adam; constant after the warm-up, then down to zero in a straight line
+    warmup_steps: int = 300
+    cooldown: float = 0.25  # share of the steps in which the learning rate falls
+    ema: float = 0.999
+    teacher_weight: float = 1.0  # of the embeddings' squared error, beside the labels' cross-entropy
+    head_dropout: float = 0.2
+    full_weight: int = 20  # labels with as many recordings are drawn equally often; rarer ones less, down to a tenth
+    unlabelled: float = 0.12  # share of crops from recordings of no known label, which only the teacher speaks of
+    mixup: float = 0.4  # share of crops that are two sounds
+    mixup_db: float = 8.0  # they differ in level by up to this
+    speed: float = 0.15  # a crop is played faster or slower, pitch and all, by up to this
+    degrade: DegradeConfig = field(default_factory=DegradeConfig)
+    save_minutes: float = 5.0
+    validate_steps: int = 2000
+    seed: int = 0
+
+
+class Pupil(nn.Module):
+    """A tagger that also predicts the teacher's embeddings."""
+
+    def __init__(self, labels: int, config: DistillConfig) -> None:
+        super().__init__()
+        self.tagger: Tagger = Tagger(TAGGING_CNN10, labels, FRONT_END.mels, config.head_dropout)
+        self.embed = nn.Linear(WIDTH, teacher.WIDTH)
+
+    def forward(self, logmel: Tensor, patches: int) -> tuple[Tensor, Tensor]:
+        """(B, frames, mels) to logits (B, labels) and standardised embeddings (B, patches, 1024)."""
+        sequence, _ = self.tagger.cnn10(logmel)
+        weights = overlap(sequence.shape[1], patches).to(sequence)
+        return self.tagger.head(mean_max(sequence, None)), self.embed(weights @ sequence)
+
+
+def overlap(tokens: int, patches: int) -> Tensor:
+    """Share of each step of CNN10's sequence in each patch of the teacher's: (patches, tokens), rows sum to one."""
+    token = TOKEN_FRAMES * FRONT_END.hop / FRONT_END.sample_rate
+    hop, length = (n * teacher.HOP / teacher.RATE for n in (teacher.PATCH_HOP, teacher.PATCH))
+    starts, begins = torch.arange(tokens) * token, torch.arange(patches)[:, None] * hop
+    shared = (torch.minimum(starts + token, begins + length) - torch.maximum(starts, begins)).clamp_min(0)
+    return shared / shared.sum(1, keepdim=True)
+
+
+class Lessons:
+    """Draws crops: what CNN10 hears, what the teacher hears, and the labels."""
+
+    def __init__(self, bank: SoundBank, labels: Sequence[str], config: DistillConfig) -> None:
+        self.bank, self.labels, self.config = bank, list(labels), config
+        weights = [min(1.0, max(0.1, len(bank.by_label.get(x, ())) / config.full_weight)) for x in self.labels]
+        weights[self.labels.index(SILENCE)] = 0.5
+        self.weights = np.array(weights) / sum(weights)
+        self.others = [r for r in bank.recordings if r.label not in set(self.labels)]
+        self.samples = round(config.seconds * bank.sample_rate)
+
+    def batch(self, step: int) -> tuple[Tensor, Tensor]:
+        """Waveforms (B, samples) and targets (B, labels); a row of zeros where no label is known."""
+        random = np.random.default_rng([self.config.seed, step])
+        rows = [self._row(random) for _ in range(self.config.batch_size)]
+        return torch.stack([w for w, _ in rows]), torch.stack([t for _, t in rows])
+
+    def _row(self, random: np.random.Generator) -> tuple[Tensor, Tensor]:
+        waveform, target = self._sound(random)
+        if random.random() < self.config.mixup and target[self.labels.index(SILENCE)] == 0:
+            other, more = self._sound(random)
+            if more[self.labels.index(SILENCE)] == 0:
+                waveform = waveform + other * 10 ** (random.uniform(-1, 1) * self.config.mixup_db / 20)
+                known = target.any() and more.any()  # half known is unknown
+                target = (target + more) / 2 if known else torch.zeros(len(self.labels))
+        peak = waveform.abs().max()
+        if target[self.labels.index(SILENCE)] == 0 and peak > 0:
+            waveform = waveform * (0.9 / peak)
+        return waveform, target
+
+    def _sound(self, random: np.random.Generator) -> tuple[Tensor, Tensor]:
+        target = torch.zeros(len(self.labels))
+        if self.others and random.random() < self.config.unlabelled:
+            waveform = self.bank.waveform(self.others[random.integers(len(self.others))])
+        else:
+            index = int(random.choice(len(self.labels), p=self.weights))
+            target[index] = 1.0
+            if self.labels[index] == SILENCE:
+                return faint_noise(self.samples, random), target
+            waveform = self.bank.pick(self.labels[index], random)
+        speed = 1 + random.uniform(-1, 1) * self.config.speed if random.random() < 0.6 else 1.0
+        piece = crop(waveform, round(self.samples * speed), random)
+        if speed != 1.0:
+            piece = F.interpolate(piece[None, None], size=self.samples, mode="linear")[0, 0]
+        return piece / active_level(piece, self.bank.sample_rate), target
+
+
+def learning_rate(step: int, config: DistillConfig) -> float:
+    """Linear up, constant, linear down to zero."""
+    fall = config.cooldown * config.steps
+    return config.learning_rate * min(1.0, (step + 1) / config.warmup_steps, (config.steps - step) / max(1.0, fall))
+
+
+class Lab:
+    """A run that can be stopped and taken up again."""
+
+    def __init__(
+        self, out: Path, bank: SoundBank, held_out: list[tuple[Recording, Tensor]], config: DistillConfig
+    ) -> None:
+        self.out, self.held_out, self.config = out, held_out, config
+        self.labels = sorted({r.label for r in bank.recordings if load_phrases().knows(r.label)} | {SILENCE})
+        self.lessons = Lessons(bank, self.labels, config)
+        self.teacher = teacher.Teacher(torch.get_num_threads())
+        self.logmel = LogMel(FRONT_END)
+        torch.manual_seed(config.seed)
+        self.pupil = Pupil(len(self.labels), config)
+        self.pupil.to(memory_format=torch.channels_last)
+        self.average = AveragedWeights(self.pupil, config.ema)
+        self.optimizer = torch.optim.Adam(self.pupil.parameters(), config.learning_rate)
+        self.step = 0
+        self.scale: tuple[Tensor, Tensor] | None = None  # of the teacher's embeddings: mean, deviation
+
+    def start_from(self, folder: Path) -> None:
+        """Take CNN10 from a tagger."""
+        other, _ = load_tagger(folder)
+        self.pupil.tagger.cnn10.load_state_dict(other.cnn10.state_dict())
+        self.average = AveragedWeights(self.pupil, self.config.ema)
+
+    def measure_teacher(self, batches: int = 40) -> None:
+        """Mean and deviation of each of the teacher's 1024 numbers over the first lessons."""
+        heard = torch.cat([self._teach(self.lessons.batch(step)[0]).flatten(0, 1) for step in range(batches)])
+        self.scale = (heard.mean(0), heard.std(0).clamp_min(0.05))
+
+    def _teach(self, waveforms: Tensor) -> Tensor:
+        return self.teacher(resample(waveforms, FRONT_END.sample_rate, teacher.RATE) * 0.5)
+
+    def learn(self) -> dict[str, float]:
+        """One step."""
+        assert self.scale is not None
+        c = self.config
+        for group in self.optimizer.param_groups:
+            group["lr"] = learning_rate(self.step, c)
+        waveforms, targets = self.lessons.batch(self.step)
+        goal = ((self._teach(waveforms) - self.scale[0]) / self.scale[1]).clamp(-5, 5)
+        random = np.random.default_rng([c.seed, self.step, 1])
+        torch.manual_seed(c.seed * 1_000_003 + self.step)  # dropout, masks
+        logmel = torch.stack([degrade(frames, random, c.degrade) for frames in self.logmel(waveforms)])
+        self.pupil.train()
+        logits, embeddings = self.pupil(logmel, goal.shape[1])
+        known = targets.sum(1) > 0
+        labelling = F.cross_entropy(logits[known], targets[known])
+        teaching = F.mse_loss(embeddings, goal)
+        loss = labelling + c.teacher_weight * teaching
+        if not torch.isfinite(loss):
+            raise TrainingError(f"the loss is {loss.item()} at step {self.step}; try a smaller --lr")
+        self.optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        self.optimizer.step()
+        self.average.update(self.pupil)
+        self.step += 1
+        return {"labels": labelling.item(), "teacher": teaching.item()}
+
+    def score(self) -> dict[str, float]:
+        """Tag the held-out recordings with the averaged weights; the averaged tagger is saved beside."""
+        pupil = Pupil(len(self.labels), self.config)
+        pupil.load_state_dict(self.average.state)
+        tagger = pupil.eval().tagger
+        config = TaggingConfig(validation_seconds=10.0)
+        score = score_tagger(tagger, self.logmel, self.held_out, self.labels, config, self.step)
+        trained = {"config": to_dict(self.config), "step": self.step, "score": to_dict(score)}
+        save_tagger(self.out / "tagger", tagger, TaggerInfo(FRONT_END, TAGGING_CNN10, tuple(self.labels), trained))
+        return {"loss": score.loss, "top1": score.top1, "top3": score.top3}
+
+    def save(self) -> None:
+        """Everything that a later run needs, in one file that is whole or not there."""
+        state = {
+            "config": to_dict(self.config),
+            "labels": self.labels,
+            "step": self.step,
+            "scale": self.scale,
+            "pupil": self.pupil.state_dict(),
+            "average": self.average.state,
+            "updates": self.average.updates,
+            "optimizer": self.optimizer.state_dict(),
+        }
+        self.out.mkdir(parents=True, exist_ok=True)
+        partial = self.out / "state.pt.partial"
+        with partial.open("wb") as file:
+            torch.save(state, file)
+            file.flush()
+            os.fsync(file.fileno())
+        partial.replace(self.out / "state.pt")
+
+    def resume(self) -> bool:
+        """Go on from what an earlier run left, if it did."""
+        file = self.out / "state.pt"
+        if not file.is_file():
+            return False
+        state: dict[str, Any] = torch.load(file, weights_only=True, map_location="cpu")
+        if state["labels"] != self.labels:
+            raise TrainingError(
+                f"{file}: was trained on other labels; give another --out, and --init {self.out}/tagger"
+            )
+        self.pupil.load_state_dict(state["pupil"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.average.state, self.average.updates = state["average"], state["updates"]
+        self.step, self.scale = state["step"], state["scale"]
+        return True
+
+
+def run(lab: Lab) -> None:
+    """Train to the last step, with a line of ``log.jsonl`` every hundred steps and every validation."""
+    log = (lab.out / "log.jsonl").open("a", encoding="utf-8")
+    saved = began = time.monotonic()
+    sums: dict[str, float] = {}
+    first = lab.step
+    while lab.step < lab.config.steps:
+        for name, value in lab.learn().items():
+            sums[name] = sums.get(name, 0.0) + value / 100
+        if lab.step % 100 == 0:
+            rate = (lab.step - first) * lab.config.batch_size / (time.monotonic() - began)
+            _write(log, {"step": lab.step, **sums, "crops_per_second": rate})
+            sums = {}
+        last = lab.step == lab.config.steps
+        if last or time.monotonic() - saved > 60 * lab.config.save_minutes:
+            lab.save()
+            saved = time.monotonic()
+        if last or lab.step % lab.config.validate_steps == 0:
+            _write(log, {"step": lab.step, **lab.score()})
+
+
+def _write(log: Any, entry: dict[str, float]) -> None:
+    line = json.dumps({k: round(v, 4) for k, v in entry.items()})
+    log.write(line + "\n")
+    log.flush()
+    typer.echo(line)
+
+
+def main(
+    sounds: Annotated[Path, typer.Option(help="Folder of labelled recordings.")],
+    out: Annotated[Path, typer.Option(help="Where the run lives; one that is there goes on.")],
+    fold: Annotated[int, typer.Option(help="Fold that is held out; 0 trains on all, and measures nothing.")] = 4,
+    init: Annotated[Path | None, typer.Option(help="Tagger whose CNN10 to start from.")] = None,
+    steps: int = DistillConfig.steps,
+    seed: int = 0,
+    threads: int = 2,
+    winograd: Annotated[
+        bool, typer.Option(help="Faster convolutions on the CPU; needs a C++ compiler and ninja.")
+    ] = False,
+) -> None:
+    """Teach CNN10, resuming what is there."""
+    torch.set_num_threads(threads)
+    recordings = relabel(read_sounds(sounds), load_phrases())
+    train, held = split(recordings, fold)
+    bank = SoundBank(train, FRONT_END.sample_rate)
+    bank.load()
+    held_out = SoundBank(
+        [r for r in held if r.label in bank.by_label and load_phrases().knows(r.label)], FRONT_END.sample_rate
+    )
+    held_out.load()
+    out.mkdir(parents=True, exist_ok=True)
+    config = replace(DistillConfig(), steps=steps, seed=seed)
+    lab = Lab(out, bank, [(r, held_out.waveform(r)) for r in held_out.recordings], config)
+    if not lab.resume():
+        if init:
+            lab.start_from(init)
+        lab.measure_teacher()
+    if winograd:
+        use_winograd(lab.pupil)
+    typer.echo(f"{len(bank)} recordings, {len(lab.labels)} labels, {len(lab.held_out)} held out, from step {lab.step}")
+    run(lab)
+
+
+if __name__ == "__main__":
+    typer.run(main)

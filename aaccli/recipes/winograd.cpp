@@ -1,0 +1,299 @@
+// Winograd F(4x4, 3x3) convolution for training on the CPU: 3x3 kernel, stride 1, padding 1, fp32, NHWC.
+// A 6x6 input tile d and a 3x3 kernel g give a 4x4 output tile Y = A^T [(G g G^T) . (B^T d B)] A, where the product
+// is element-wise over the 36 positions and summed over the channels: 36 small matrix products, with a quarter of the
+// multiplications of the direct method. NHWC makes every transform a loop over channels, eight at a time.
+//   V (36, tiles, C)      transformed input       M = V U (36, tiles, K)    products, transformed back to the output
+//   U (36, K/16, C, 16)   transformed weights     dU = V^T (A dY A^T)       transformed gradient of the weights
+#include <omp.h>
+#include <torch/extension.h>
+
+namespace {
+
+using Index = int64_t;
+typedef float Vec __attribute__((vector_size(32), aligned(4), may_alias));  // 8 floats, at any address
+
+constexpr int kPoints = 36;    // positions of a transformed tile
+constexpr int kRows = 6;       // micro-kernel: 6 x 16 accumulators fill 12 of the 16 AVX registers
+constexpr int kPanel = 16;     // columns of a panel of the right-hand matrix
+constexpr int kPad = 16;       // one cache line more per row, so that power-of-two sizes do not share cache sets
+constexpr Index kDepth = 256;  // depth of a pass: a panel of 256 x 16 floats stays in L1
+constexpr Index kTiles = 48;   // tiles of a block: few enough for V and M to stay in cache, enough to reuse U
+constexpr Index kRange = 64, kJobs = 8;  // of the weight gradient: input channels of a job, least number of jobs
+
+inline Index ceil_div(Index value, Index step) { return (value + step - 1) / step; }
+inline Index round_up(Index value, Index step) { return ceil_div(value, step) * step; }
+inline Vec load(const float* p) { return *reinterpret_cast<const Vec*>(p); }
+inline void store(float* p, Vec v) { *reinterpret_cast<Vec*>(p) = v; }
+
+// One-dimensional transforms of vectors `s` apart, for the interpolation points 0, 1, -1, 2, -2 and infinity. The
+// results at 1, -1, 2 and -2 come from the even and the odd parts of the polynomials there.
+inline void at_opposite_points(Vec even1, Vec odd1, Vec even2, Vec odd2, Vec* o) {
+    o[1] = even1 + odd1, o[2] = even1 - odd1;
+    o[3] = even2 + odd2, o[4] = even2 - odd2;
+}
+
+inline void input_transform(const Vec* d, int s, Vec* o) {  // B^T: 6 -> 6
+    const Vec d1 = d[s], d2 = d[2 * s], d3 = d[3 * s], d4 = d[4 * s];
+    o[0] = 4 * d[0] - 5 * d2 + d4, o[5] = 4 * d1 - 5 * d3 + d[5 * s];
+    at_opposite_points(d4 - 4 * d2, d3 - 4 * d1, d4 - d2, 2 * (d3 - d1), o);
+}
+
+inline void output_transform(const Vec* m, int s, Vec* o) {  // A^T: 6 -> 4
+    const Vec sum1 = m[s] + m[2 * s], diff1 = m[s] - m[2 * s];
+    const Vec sum2 = m[3 * s] + m[4 * s], diff2 = m[3 * s] - m[4 * s];
+    o[0] = m[0] + sum1 + sum2, o[1] = diff1 + 2 * diff2;
+    o[2] = sum1 + 4 * sum2, o[3] = diff1 + 8 * diff2 + m[5 * s];
+}
+
+inline void output_adjoint(const Vec* y, int s, Vec* o) {  // A: 4 -> 6
+    const Vec y1 = y[s], y2 = y[2 * s], y3 = y[3 * s];
+    o[0] = y[0], o[5] = y3;
+    at_opposite_points(y[0] + y2, y1 + y3, y[0] + 4 * y2, 2 * y1 + 8 * y3, o);
+}
+
+inline void weight_transform(const Vec* g, int s, Vec* o) {  // G: 3 -> 6
+    const Vec g0 = g[0] * (1.0f / 24), g1 = g[s] * (1.0f / 12), g2 = g[2 * s] * (1.0f / 6);
+    o[0] = g[0] * 0.25f, o[5] = g[2 * s];
+    at_opposite_points(-4 * g0 - g2, -2 * g1, g0 + g2, g1, o);
+}
+
+inline void weight_adjoint(const Vec* u, int s, Vec* o) {  // G^T: 6 -> 3
+    const Vec sum1 = u[s] + u[2 * s], diff1 = u[2 * s] - u[s];
+    const Vec sum2 = u[3 * s] + u[4 * s], diff2 = u[3 * s] - u[4 * s];
+    o[0] = 0.25f * u[0] - (1.0f / 6) * sum1 + (1.0f / 24) * sum2;
+    o[1] = (1.0f / 6) * diff1 + (1.0f / 12) * diff2;
+    o[2] = (1.0f / 6) * (sum2 - sum1) + u[5 * s];
+}
+
+// Applies a transform along both axes of a square: columns first, then rows. `read(i)` gives the vector at position i,
+// `write(i, v)` takes a result: the square itself is never stored.
+template <int in, int out, void (*apply)(const Vec*, int, Vec*), class Read, class Write>
+inline __attribute__((always_inline)) void transform_square(Read read, Write write) {
+    Vec columns[in][out], line[6];
+#pragma GCC unroll 6
+    for (int j = 0; j < in; ++j) {
+        for (int i = 0; i < in; ++i) line[i] = read(i * in + j);
+        apply(line, 1, columns[j]);
+    }
+#pragma GCC unroll 6
+    for (int i = 0; i < out; ++i) {
+        apply(columns[0] + i, out, line);
+        for (int j = 0; j < out; ++j) write(i * out + j, line[j]);
+    }
+}
+
+// The tiling of images (N, H, W): the tiles of all the images are numbered row by row; each has 4x4 outputs.
+struct Tiling {
+    Index height, width, rows, columns, count;
+    explicit Tiling(const at::Tensor& images)
+        : height(images.size(2)), width(images.size(3)), rows(ceil_div(height, 4)), columns(ceil_div(width, 4)),
+          count(images.size(0) * rows * columns) {}
+
+    // Addresses of the 4x4 pixels of a tile, or of the 6x6 with a border; `outside` for those off the image.
+    template <int size, class Float>
+    void pixels(Index tile, Float* images, Index channels, Float* outside, Float** pixel) const {
+        const Index image = tile / (rows * columns), place = tile % (rows * columns), border = (size - 4) / 2;
+        const Index top = place / columns * 4 - border, left = place % columns * 4 - border;
+        for (Index i = 0, y = top; i < size; ++i, ++y)
+            for (Index j = 0, x = left; j < size; ++j, ++x) {
+                const bool inside = y >= 0 && y < height && x >= 0 && x < width;
+                pixel[i * size + j] = inside ? images + ((image * height + y) * width + x) * channels : outside;
+            }
+    }
+};
+
+// Transforms one tile of pixels, from channel c to `end`, into a row of the 36 matrices at `out`.
+template <int size, void (*apply)(const Vec*, int, Vec*)>
+void scatter_tile(const float* const* pixel, Index c, Index end, float* out, Index point_stride, Index panel_stride) {
+    for (Index column = 0; c < end; c += 8, column += 8) {
+        float* to = out + column / kPanel * panel_stride + column % kPanel;
+        transform_square<size, 6, apply>([&](int i) { return load(pixel[i] + c); },
+                                         [&](int i, Vec v) { store(to + i * point_stride, v); });
+    }
+}
+
+// c (6 x 16) = or += a (6 x depth) b (depth x 16); `transposed`: a is stored (depth x 6).
+template <bool transposed>
+inline void multiply_block(const float* a, Index lda, const float* b, Index depth, float* c, Index ldc, bool add) {
+    Vec sum[kRows][2] = {};
+    for (Index p = 0; p < depth; ++p) {
+        const Vec b0 = load(b + p * kPanel), b1 = load(b + p * kPanel + 8);
+#pragma GCC unroll 6
+        for (int i = 0; i < kRows; ++i) {
+            const float value = transposed ? a[p * lda + i] : a[i * lda + p];
+            sum[i][0] += value * b0, sum[i][1] += value * b1;
+        }
+    }
+#pragma GCC unroll 6
+    for (int i = 0; i < kRows; ++i, c += ldc) {
+        store(c, add ? load(c) + sum[i][0] : sum[i][0]);
+        store(c + 8, add ? load(c + 8) + sum[i][1] : sum[i][1]);
+    }
+}
+
+// c (rows x columns) = or += a b, with b in panels (columns/16, panel_depth, 16); writes rows rounded up to six.
+// Not inlined: inside a parallel region GCC 12 spills the accumulators, at half the speed.
+template <bool transposed>
+__attribute__((noinline)) void multiply(const float* a, Index lda, Index rows, const float* b, Index panel_depth,
+                                        Index depth, Index columns, float* c, Index ldc, bool add) {
+    for (Index p = 0; p < depth; p += kDepth)
+        for (Index j = 0; j < columns; j += kPanel)
+            for (Index i = 0; i < rows; i += kRows)
+                multiply_block<transposed>(transposed ? a + p * lda + i : a + i * lda + p, lda,
+                                           b + j * panel_depth + p * kPanel, std::min(kDepth, depth - p),
+                                           c + i * ldc + j, ldc, add || p > 0);
+}
+
+// Memory that is kept from call to call: fresh pages would cost more than the transforms that fill them.
+float* scratch(int slot, Index floats) {
+    thread_local at::Tensor memory[2];
+    if (!memory[slot].defined() || memory[slot].numel() < floats) memory[slot] = at::empty({floats}, at::kFloat);
+    return memory[slot].mutable_data_ptr<float>();
+}
+
+// U from weights w[k * sk + c * sc + i * si] (i the position in 3x3), in panels (36, K/16, C, 16).
+void transform_weights(const float* w, Index sk, Index sc, Index si, Index C, Index K, float* u, Index point_stride) {
+#pragma omp parallel for schedule(dynamic) num_threads(at::get_num_threads())
+    for (Index panel = 0; panel < K; panel += kPanel)
+        for (Index c = 0; c < C; ++c)
+            for (Index k = panel; k < std::min(panel + kPanel, K); k += 8) {
+                const float* from = w + k * sk + c * sc;
+                float* to = u + panel * C + c * kPanel + k - panel;
+                const auto read = [&](int i) {
+                    Vec v;
+                    for (int lane = 0; lane < 8; ++lane) v[lane] = from[lane * sk + i * si];
+                    return v;
+                };
+                transform_square<3, 6, weight_transform>(read, [&](int i, Vec v) { store(to + i * point_stride, v); });
+            }
+}
+
+// y (N, H, W, K) = conv(x (N, H, W, C), U): a thread takes a block of tiles through all three steps.
+void convolve(const float* x, const float* u, Index u_stride, Index C, Index K, const Tiling& tiling, float* y) {
+    const int threads = at::get_num_threads();
+    const Index ldv = C + kPad, ldm = round_up(K, kPanel) + kPad;
+    const Index block = std::min(kTiles, round_up(ceil_div(tiling.count, threads), kRows));
+    const Index v_stride = block * ldv + kPad, m_stride = block * ldm + kPad;
+    const Index share = kPoints * (v_stride + m_stride) + C + K;
+    float* memory = scratch(1, threads * share);
+#pragma omp parallel for schedule(dynamic) num_threads(threads)
+    for (Index first = 0; first < tiling.count; first += block) {
+        const Index count = std::min(block, tiling.count - first);
+        float *v = memory + omp_get_thread_num() * share, *m = v + kPoints * v_stride, *zeros = m + kPoints * m_stride;
+        std::fill_n(zeros, C, 0.0f);
+        for (Index t = 0; t < count; ++t) {
+            const float* pixel[36];
+            tiling.pixels<6, const float>(first + t, x, C, zeros, pixel);
+            scatter_tile<6, input_transform>(pixel, 0, C, v + t * ldv, v_stride, kPanel);
+        }
+        for (Index i = 0; i < kPoints; ++i)
+            multiply<false>(v + i * v_stride, ldv, count, u + i * u_stride, C, C, K, m + i * m_stride, ldm, false);
+        for (Index t = 0; t < count; ++t) {
+            float* pixel[16];
+            tiling.pixels<4, float>(first + t, y, K, zeros + C, pixel);  // what lies off the image goes to waste
+            for (Index k = 0; k < K; k += 8)
+                transform_square<6, 4, output_transform>([&](int i) { return load(m + i * m_stride + t * ldm + k); },
+                                                         [&](int i, Vec v) { store(pixel[i] + k, v); });
+        }
+    }
+}
+
+at::Tensor nhwc(const at::Tensor& t) {
+    TORCH_CHECK(t.dim() == 4 && t.scalar_type() == at::kFloat && t.is_cpu() && t.numel() > 0 && t.size(1) % 8 == 0,
+                "winograd: 4-d float32 CPU tensors only, with channels in multiples of 8");
+    return t.contiguous(at::MemoryFormat::ChannelsLast);
+}
+
+// Convolves `images` by weights (K, C, 3, 3); `backward` takes gradients of the outputs to those of the inputs, by
+// the same convolution with the kernels turned by 180 degrees and the roles of C and K exchanged.
+at::Tensor convolution(const at::Tensor& images, const at::Tensor& weights, bool backward) {
+    const at::Tensor x = nhwc(images), weight = nhwc(weights);  // weight in memory: (K, 3, 3, C)
+    const Index C = weight.size(1), in = weight.size(backward ? 0 : 1), out = weight.size(backward ? 1 : 0);
+    TORCH_CHECK(x.size(1) == in && out % 8 == 0 && weight.size(2) == 3 && weight.size(3) == 3, "winograd: bad shapes");
+    const Index u_stride = in * round_up(out, kPanel) + kPad;
+    float* u = scratch(0, kPoints * u_stride);
+    const float* w = weight.const_data_ptr<float>();
+    if (backward) transform_weights(w + 8 * C, 1, 9 * C, -C, in, out, u, u_stride);
+    else transform_weights(w, 9 * C, 1, C, in, out, u, u_stride);
+    at::Tensor y = at::empty({x.size(0), out, x.size(2), x.size(3)}, x.options(), at::MemoryFormat::ChannelsLast);
+    convolve(x.const_data_ptr<float>(), u, u_stride, in, out, Tiling(x), y.mutable_data_ptr<float>());
+    return y;
+}
+
+// How the work is shared out: a job is a part of the tiles and a range of input channels, and has a dU of its own, of
+// (36, channels, K). Jobs need no barriers, and their number does not depend on the threads: always the same bits.
+struct Jobs {
+    Index channels, ranges, parts, tiles, columns, point_stride, stride;  // `channels` of a range, `tiles` of a part
+    Jobs(Index C, Index K, Index count)
+        : channels(std::min(C, kRange)), ranges(ceil_div(C, channels)),
+          parts(std::min(ceil_div(kJobs, ranges), ceil_div(count, kTiles))), tiles(ceil_div(count, parts)),
+          columns(round_up(K, kPanel)), point_stride(round_up(channels, kRows) * columns + kPad),
+          stride(kPoints * point_stride) {}
+};
+
+// dU of every job: the sum over its tiles, a block of them at a time.
+void run_jobs(const float* x, const float* dy, Index C, Index K, const Tiling& tiling, const Jobs& jobs, float* du) {
+    const int threads = at::get_num_threads();
+    const Index ldv = jobs.channels + kPad, v_stride = kTiles * ldv + kPad, m_stride = kTiles * jobs.columns + kPad;
+    const Index share = kPoints * (v_stride + m_stride) + std::max(C, K);
+    float* memory = scratch(1, threads * share);
+#pragma omp parallel for schedule(dynamic) num_threads(threads)
+    for (Index job = 0; job < jobs.parts * jobs.ranges; ++job) {
+        float *v = memory + omp_get_thread_num() * share, *m = v + kPoints * v_stride, *zeros = m + kPoints * m_stride;
+        std::fill_n(zeros, std::max(C, K), 0.0f);
+        const Index begin = job / jobs.ranges * jobs.tiles, end = std::min(begin + jobs.tiles, tiling.count);
+        const Index c = job % jobs.ranges * jobs.channels, c_end = std::min(c + jobs.channels, C);
+        for (Index first = begin; first < end; first += kTiles) {
+            const Index count = std::min(kTiles, end - first);
+            for (Index t = 0; t < count; ++t) {
+                const float *pixel[36], *gradient[16];
+                tiling.pixels<6, const float>(first + t, x, C, zeros, pixel);
+                scatter_tile<6, input_transform>(pixel, c, c_end, v + t * ldv, v_stride, kPanel);
+                tiling.pixels<4, const float>(first + t, dy, K, zeros, gradient);
+                scatter_tile<4, output_adjoint>(gradient, 0, K, m + t * kPanel, m_stride, kTiles * kPanel);
+            }
+            for (int i = 0; i < kPoints; ++i)
+                multiply<true>(v + i * v_stride, ldv, c_end - c, m + i * m_stride, kTiles, count, jobs.columns,
+                               du + job * jobs.stride + i * jobs.point_stride, jobs.columns, first > begin);
+        }
+    }
+}
+
+// dW (K, 3, 3, C) from the sum of the parts' dU.
+void gather_weights(const float* du, const Jobs& jobs, Index C, Index K, float* w) {
+#pragma omp parallel for schedule(dynamic) num_threads(at::get_num_threads())
+    for (Index block = 0; block < C; block += 8)
+        for (Index k = 0; k < K; k += 8)
+            for (Index c = block; c < block + 8; ++c) {
+                const float* first = du + c / jobs.channels * jobs.stride + c % jobs.channels * jobs.columns + k;
+                const auto read = [&](int i) {
+                    Vec sum = {};
+                    for (Index p = 0; p < jobs.parts; ++p)
+                        sum += load(first + i * jobs.point_stride + p * jobs.ranges * jobs.stride);
+                    return sum;
+                };
+                transform_square<6, 3, weight_adjoint>(read, [&](int i, Vec v) {
+                    for (int lane = 0; lane < 8; ++lane) w[((k + lane) * 9 + i) * C + c] = v[lane];
+                });
+            }
+}
+
+at::Tensor weight_gradient(const at::Tensor& images, const at::Tensor& gradient) {
+    const at::Tensor x = nhwc(images), dy = nhwc(gradient);
+    TORCH_CHECK(x.size(0) == dy.size(0) && x.sizes().slice(2) == dy.sizes().slice(2), "winograd: bad shapes");
+    const Index C = x.size(1), K = dy.size(1);
+    const Tiling tiling(x);
+    const Jobs jobs(C, K, tiling.count);
+    float* du = scratch(0, jobs.parts * jobs.ranges * jobs.stride);
+    run_jobs(x.const_data_ptr<float>(), dy.const_data_ptr<float>(), C, K, tiling, jobs, du);
+    at::Tensor dw = at::empty({K, C, 3, 3}, x.options(), at::MemoryFormat::ChannelsLast);
+    gather_weights(du, jobs, C, K, dw.mutable_data_ptr<float>());
+    return dw;
+}
+
+}  // namespace
+
+PYBIND11_MODULE(TORCH_EXTENSION_NAME, m) {
+    m.def("convolution", &convolution, py::call_guard<py::gil_scoped_release>());
+    m.def("weight_gradient", &weight_gradient, py::call_guard<py::gil_scoped_release>());
+}

@@ -1,0 +1,164 @@
+"""Teaching CNN10, with a stand-in for the teacher, which is no dependency."""
+
+import json
+import shutil
+from dataclasses import replace
+
+import pytest
+import torch
+from torch import nn
+
+from aaccli.checkpoints import load_tagger
+from aaccli.errors import TrainingError
+from aaccli.recipes import distill, teacher
+from aaccli.recipes.distill import FRONT_END, DistillConfig, Lab, Lessons, learning_rate, overlap, run
+from aaccli.recipes.winograd import conv3x3, use_winograd
+from aaccli.sounds import SILENCE, Recording, SoundBank
+
+CONFIG = DistillConfig(steps=4, batch_size=4, seconds=0.6, save_minutes=0, validate_steps=4)
+
+
+class Stand:
+    """Hears loudness alone, in every number of the embedding."""
+
+    def __init__(self, threads: int) -> None: ...
+
+    def __call__(self, waveforms: torch.Tensor) -> torch.Tensor:
+        return waveforms.square().mean(1)[:, None, None].expand(-1, 1, teacher.WIDTH) * torch.arange(teacher.WIDTH)
+
+
+@pytest.fixture(scope="module")
+def bank(tmp_path_factory, tone, write_wav) -> SoundBank:
+    folder = tmp_path_factory.mktemp("bank")
+    tones = {"dog": 400, "rain": 900, "hiccup of no book": 2000}
+    rate = FRONT_END.sample_rate
+    recordings = [Recording(write_wav(folder / f"{n}.wav", tone(f, 1.0, rate), rate), n, 1) for n, f in tones.items()]
+    bank = SoundBank(recordings, rate)
+    assert bank.load() == []
+    return bank
+
+
+@pytest.fixture
+def make_lab(bank, tmp_path, monkeypatch):
+    monkeypatch.setattr(teacher, "Teacher", Stand)
+
+    def make(name: str = "run", config: DistillConfig = CONFIG) -> Lab:
+        (tmp_path / name).mkdir(exist_ok=True)
+        return Lab(tmp_path / name, bank, [(r, bank.waveform(r)) for r in bank.recordings[:1]], config)
+
+    return make
+
+
+def test_each_patch_hears_its_own_steps():
+    weights = overlap(5, 3)
+    assert torch.allclose(weights.sum(1), torch.ones(3))
+    token = distill.TOKEN_FRAMES * FRONT_END.hop / FRONT_END.sample_rate
+    for patch, row in enumerate(weights):
+        for step, weight in enumerate(row):
+            apart = (step + 1) * token <= 0.48 * patch or step * token >= 0.48 * patch + 0.96
+            assert (weight == 0) == apart
+
+
+def test_lessons_are_the_same_for_the_same_step(bank):
+    lessons = Lessons(bank, ["dog", "rain", SILENCE], CONFIG)
+    once, again, other = lessons.batch(3), lessons.batch(3), lessons.batch(4)
+    assert torch.equal(once[0], again[0])
+    assert torch.equal(once[1], again[1])
+    assert not torch.equal(once[0], other[0])
+
+
+def test_targets_tell_what_is_heard(bank):
+    lessons = Lessons(bank, ["dog", "rain", SILENCE], replace(CONFIG, batch_size=200))
+    waveforms, targets = lessons.batch(0)
+    assert waveforms.shape == (200, round(0.6 * FRONT_END.sample_rate))
+    sums = targets.sum(1)
+    assert set(sums.tolist()) == {0.0, 1.0}  # zero: a sound of no known label is in it
+    assert 0.05 < float((sums == 0).float().mean()) < 0.4
+    silent = targets[:, 2] == 1
+    assert 0 < waveforms[silent].abs().max() < 0.05 < waveforms[~silent].abs().amax(1).min()
+    spectrum = torch.fft.rfft(waveforms[targets[:, 0] == 1]).abs()
+    peaks = torch.fft.rfftfreq(waveforms.shape[1], 1 / FRONT_END.sample_rate)[spectrum.argmax(1)]
+    assert ((300 < peaks) & (peaks < 500)).all()  # the dog's tone, faster or slower
+
+
+def test_learning_rate_rises_stays_and_falls():
+    config = DistillConfig(steps=1000, warmup_steps=100, cooldown=0.2, learning_rate=1.0)
+    rates = [learning_rate(step, config) for step in range(1000)]
+    assert rates[0] == pytest.approx(0.01)
+    assert rates[100:800] == [1.0] * 700
+    assert rates[900] == pytest.approx(0.5)
+    assert rates[-1] == pytest.approx(0.005)
+
+
+def test_a_run_that_was_stopped_goes_on_as_if_it_was_not(make_lab, tmp_path):
+    whole = make_lab("whole")
+    whole.measure_teacher(2)
+    losses = [whole.learn() for _ in range(4)]
+
+    first = make_lab("stopped")
+    assert not first.resume()
+    first.measure_teacher(2)
+    assert [first.learn() for _ in range(2)] == losses[:2]
+    first.save()
+    second = make_lab("stopped")
+    assert second.resume()
+    assert [second.learn() for _ in range(2)] == losses[2:]
+    assert all(torch.equal(second.average.state[k], v) for k, v in whole.average.state.items())
+
+
+def test_a_run_leaves_a_log_and_the_averaged_tagger(make_lab, tmp_path):
+    lab = make_lab()
+    lab.measure_teacher(2)
+    run(lab)
+    scores = [json.loads(line) for line in (tmp_path / "run" / "log.jsonl").read_text().splitlines()]
+    assert scores[-1]["step"] == 4
+    assert 0 <= scores[-1]["top1"] <= 1
+    tagger, info = load_tagger(tmp_path / "run" / "tagger")
+    assert info.labels == ("dog", "rain", SILENCE)
+    assert info.front_end == FRONT_END
+    assert torch.equal(tagger.cnn10.state_dict()["bn0.weight"], lab.average.state["tagger.cnn10.bn0.weight"])
+    other = make_lab("other")
+    other.start_from(tmp_path / "run" / "tagger")
+    assert torch.equal(other.pupil.tagger.cnn10.bn0.weight, tagger.cnn10.bn0.weight)
+
+
+def test_other_labels_are_refused_with_what_to_do(make_lab, bank):
+    lab = make_lab()
+    lab.measure_teacher(2)
+    lab.save()
+    again = make_lab()
+    again.labels = ["cat"]
+    with pytest.raises(TrainingError, match="--init"):
+        again.resume()
+
+
+# --- Winograd's convolution ---
+
+
+def network() -> nn.Module:
+    torch.manual_seed(0)
+    layers = [nn.Conv2d(a, b, 3, padding=1, bias=False) for a, b in ((1, 32), (32, 40), (40, 8))]
+    return nn.Sequential(*layers, nn.Conv2d(8, 8, 3, padding=1)).to(memory_format=torch.channels_last)
+
+
+def test_only_convolutions_that_gain_are_replaced():
+    assert use_winograd(network()) == 2
+    assert use_winograd(nn.Conv2d(64, 64, 3, padding=1, bias=False, stride=2)) == 0
+    assert use_winograd(nn.Conv2d(64, 64, 5, padding=1, bias=False)) == 0
+
+
+def test_what_winograd_does_not_take_goes_the_common_way():
+    x, weight = torch.randn(1, 4, 5, 6), torch.randn(3, 4, 3, 3)
+    assert torch.equal(conv3x3(x, weight), nn.functional.conv2d(x, weight, padding=1))
+
+
+@pytest.mark.skipif(not (shutil.which("c++") and shutil.which("ninja")), reason="needs a C++ compiler and ninja")
+def test_winograd_gives_the_same_values_and_gradients():
+    plain, fast = network(), network()
+    use_winograd(fast)
+    x = torch.randn(2, 1, 13, 9)
+    for net in (plain, fast):
+        net(x).square().mean().backward()
+    assert torch.allclose(fast(x), plain(x), atol=1e-5)
+    for expected, got in zip(plain.parameters(), fast.parameters(), strict=True):
+        assert torch.allclose(got.grad, expected.grad, rtol=1e-3, atol=1e-4 * float(expected.grad.abs().max()))
