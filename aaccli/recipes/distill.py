@@ -14,6 +14,7 @@ import json
 import os
 import time
 from collections.abc import Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Annotated, Any
@@ -143,6 +144,15 @@ def learning_rate(step: int, config: DistillConfig) -> float:
     return config.learning_rate * min(1.0, (step + 1) / config.warmup_steps, (config.steps - step) / max(1.0, fall))
 
 
+@dataclass(frozen=True)
+class Lesson:
+    """What one step learns from."""
+
+    logmel: Tensor  # (B, frames, mels), degraded
+    goal: Tensor  # (B, patches, 1024), the teacher's standardised embeddings of the clean sound
+    targets: Tensor  # (B, labels), zeros where no label is known
+
+
 class Lab:
     """A run that can be stopped and taken up again."""
 
@@ -152,7 +162,7 @@ class Lab:
         self.out, self.held_out, self.config = out, held_out, config
         self.labels = sorted({r.label for r in bank.recordings if load_phrases().knows(r.label)} | {SILENCE})
         self.lessons = Lessons(bank, self.labels, config)
-        self.teacher = teacher.Teacher(torch.get_num_threads())
+        self.teacher = teacher.Teacher()
         self.logmel = LogMel(FRONT_END)
         torch.manual_seed(config.seed)
         self.pupil = Pupil(len(self.labels), config)
@@ -160,6 +170,9 @@ class Lab:
         self.average = AveragedWeights(self.pupil, config.ema)
         self.optimizer = torch.optim.Adam(self.pupil.parameters(), config.learning_rate)
         self.step = 0
+        # What comes before the network keeps one core busy, which the network then need not wait for.
+        self.pool = ThreadPoolExecutor(1, initializer=torch.set_num_threads, initargs=(1,))
+        self.ahead: Future[Lesson] | None = None
         self.scale: tuple[Tensor, Tensor] | None = None  # of the teacher's embeddings: mean, deviation
 
     def start_from(self, folder: Path) -> None:
@@ -176,22 +189,29 @@ class Lab:
     def _teach(self, waveforms: Tensor) -> Tensor:
         return self.teacher(resample(waveforms, FRONT_END.sample_rate, teacher.RATE) * 0.5)
 
-    def learn(self) -> dict[str, float]:
-        """One step."""
+    @torch.no_grad()
+    def prepare(self, step: int) -> Lesson:
+        """What a step learns from."""
         assert self.scale is not None
+        waveforms, targets = self.lessons.batch(step)
+        goal = ((self._teach(waveforms) - self.scale[0]) / self.scale[1]).clamp(-5, 5)
+        random = np.random.default_rng([self.config.seed, step, 1])
+        logmel = torch.stack([degrade(frames, random, self.config.degrade) for frames in self.logmel(waveforms)])
+        return Lesson(logmel, goal, targets)
+
+    def learn(self) -> dict[str, float]:
+        """One step, while the next one is prepared."""
         c = self.config
         for group in self.optimizer.param_groups:
             group["lr"] = learning_rate(self.step, c)
-        waveforms, targets = self.lessons.batch(self.step)
-        goal = ((self._teach(waveforms) - self.scale[0]) / self.scale[1]).clamp(-5, 5)
-        random = np.random.default_rng([c.seed, self.step, 1])
+        lesson = (self.ahead or self.pool.submit(self.prepare, self.step)).result()
+        self.ahead = self.pool.submit(self.prepare, self.step + 1)
         torch.manual_seed(c.seed * 1_000_003 + self.step)  # dropout, masks
-        logmel = torch.stack([degrade(frames, random, c.degrade) for frames in self.logmel(waveforms)])
         self.pupil.train()
-        logits, embeddings = self.pupil(logmel, goal.shape[1])
-        known = targets.sum(1) > 0
-        labelling = F.cross_entropy(logits[known], targets[known])
-        teaching = F.mse_loss(embeddings, goal)
+        logits, embeddings = self.pupil(lesson.logmel, lesson.goal.shape[1])
+        known = lesson.targets.sum(1) > 0
+        labelling = F.cross_entropy(logits[known], lesson.targets[known])
+        teaching = F.mse_loss(embeddings, lesson.goal)
         loss = labelling + c.teacher_weight * teaching
         if not torch.isfinite(loss):
             raise TrainingError(f"the loss is {loss.item()} at step {self.step}; try a smaller --lr")
@@ -246,7 +266,7 @@ class Lab:
         self.pupil.load_state_dict(state["pupil"])
         self.optimizer.load_state_dict(state["optimizer"])
         self.average.state, self.average.updates = state["average"], state["updates"]
-        self.step, self.scale = state["step"], state["scale"]
+        self.step, self.scale, self.ahead = state["step"], state["scale"], None
         return True
 
 
