@@ -25,3 +25,7 @@ class ConfigError(AacError):
 
 class TrainingError(AacError):
     """A training run that cannot go on."""
+
+
+class MetricError(AacError):
+    """A score that cannot be computed here: a missing program or model, or one that failed."""
