@@ -28,4 +28,8 @@ class TrainingError(AacError):
 
 
 class MetricError(AacError):
-    """A score that cannot be computed here: a missing program or model, or one that failed."""
+    """A score that cannot be computed."""
+
+
+class NotInstalledError(MetricError):
+    """A score that cannot be computed because a program or a model is not here."""

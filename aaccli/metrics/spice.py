@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
-from ..errors import MetricError
+from ..errors import MetricError, NotInstalledError
 from .java import in_package, running
 from .places import SPICE_JARS, spice_models
 from .result import Score, mean_score
@@ -36,12 +36,14 @@ def spice(candidates: Sequence[str], references: Sequence[Sequence[str]]) -> Sco
 
     Raises
     ------
+    NotInstalledError
+        The models or Java are missing.
     MetricError
-        The models are missing, or the program failed.
+        The program failed.
     """
     models = spice_models()
     if models is None:
-        raise MetricError("run aac download spice")
+        raise NotInstalledError("run aac download spice")
     jars = [in_package(JAR), *(models / jar for jar in SPICE_JARS)]
     clips = [
         {"image_id": i, "test": candidate, "refs": list(those)}

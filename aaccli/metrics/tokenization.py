@@ -6,11 +6,11 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from ..errors import MetricError
-from .java import NoJavaError, in_package, running
+from ..errors import NotInstalledError
+from .java import in_package, running
 
 JAR = "tokenizer/stanford-corenlp-3.4.1.jar"
-# Tokens that the COCO evaluation leaves out. Its brackets are in capitals and never met: what is tokenized is lower case.
+# Tokens that the COCO evaluation leaves out. Its brackets, in capitals, are never met in lower case.
 PUNCTUATION = frozenset("'' ' `` ` -LRB- -RRB- -LCB- -RCB- . ? ! , : - -- ... ;".split())
 WORD = re.compile(r"\w+(?:['’-]\w+)*")
 SECONDS = 300.0  # to start and to tokenize some million words
@@ -40,7 +40,7 @@ def tokenize(captions: Iterable[str]) -> Tokens:
     jar = in_package(JAR)
     try:
         return Tokens(dict(zip(lines, _ptb(lines, str(jar)), strict=True)), "ptb")
-    except NoJavaError as error:
+    except NotInstalledError as error:
         return Tokens({line: " ".join(WORD.findall(line.lower())) for line in lines}, "regex", str(error))
 
 
