@@ -19,6 +19,7 @@ from .metrics.bootstrap import Interval, Intervals
 from .metrics.evaluation import NAMES, Evaluation, SystemScores
 from .metrics.output import Context, differences
 from .metrics.published import PAPER, PAPER_COLUMNS
+from .metrics.result import Numbers
 from .metrics.tokenization import WORD
 from .picture import logmel_picture
 
@@ -51,8 +52,9 @@ def render(
         Is told how many recordings are done.
     """
     sounds = _Sounds(recordings, folder, on_clip)
-    clips = "\n".join(_clip(evaluation, i, sounds) for i in range(len(evaluation.files)))
     scores = list(_first(evaluation).scores)
+    tops = {s: _top(system.scores[s].clips for system in evaluation.systems.values()) for s in scores}
+    clips = "\n".join(_clip(evaluation, i, tops, sounds) for i in range(len(evaluation.files)))
     return Template(TEMPLATE.read_text(encoding="utf-8")).substitute(
         title=escape(f"{context.title}: {', '.join(evaluation.systems)}"),
         heading=escape(context.title),
@@ -60,7 +62,7 @@ def render(
         notes=_notes(evaluation),
         summary=_summary(evaluation, intervals),
         paper=_paper(evaluation) if context.paper else "",
-        plots="\n".join(_plot(evaluation, score, intervals) for score in scores),
+        plots="\n".join(_plot(evaluation, score, tops[score]) for score in scores),
         systems=_sort_by(evaluation),
         heads="".join(_head(NAMES[score]) for score in scores),
         clips=clips,
@@ -149,10 +151,9 @@ def _paper(evaluation: Evaluation) -> str:
     return _table("Beside Koh, Xue and Chng (2021)", [NAMES[score] for score in PAPER_COLUMNS], rows)
 
 
-def _plot(evaluation: Evaluation, score: str, intervals: Intervals) -> str:
+def _plot(evaluation: Evaluation, score: str, top: float) -> str:
     """Histograms of one score over clips: the first system filled, the others as lines."""
     values = [system.scores[score].clips for system in evaluation.systems.values()]
-    top = max(1.0, float(max(v.max() for v in values)))
     counts = [np.histogram(v, BINS, (0.0, top))[0] for v in values]
     tallest = max(int(c.max()) for c in counts)
     width, height = 240.0, 90.0
@@ -176,7 +177,7 @@ def _plot(evaluation: Evaluation, score: str, intervals: Intervals) -> str:
         told.append(f"{prefix}median {middle:.3f}, half of the clips from {low:.3f} to {high:.3f}")
     name, text = escape(NAMES[score]), escape("; ".join(told))
     return (
-        f'<figure><svg viewBox="0 -4 {width:.0f} {height + 20:.0f}" role="img" aria-label="Histogram of {name}: {text}">'
+        f'<figure><svg viewBox="0 -4 {width:.0f} {height + 20:.0f}" role="img" aria-label="{name}: {text}">'
         f'{"".join(parts)}<line x1="0" x2="{width:.0f}" y1="{height:.0f}" y2="{height:.0f}"/>'
         f'<text x="0" y="{height + 13:.0f}">0</text>'
         f'<text x="{width:.0f}" y="{height + 13:.0f}" text-anchor="end">{top:.3g}</text></svg>'
@@ -198,7 +199,7 @@ def _head(name: str) -> str:
     return f'<th scope="col" aria-sort="none"><button type="button">{escape(name)}</button></th>'
 
 
-def _clip(evaluation: Evaluation, index: int, sounds: _Sounds) -> str:
+def _clip(evaluation: Evaluation, index: int, tops: Mapping[str, float], sounds: _Sounds) -> str:
     """The row of a clip."""
     file, references = evaluation.files[index], evaluation.references[index]
     captions = {name: system.captions[index] for name, system in evaluation.systems.items()}
@@ -211,7 +212,7 @@ def _clip(evaluation: Evaluation, index: int, sounds: _Sounds) -> str:
     )
     listed = "".join(f"<li>{_marked(reference, in_captions)}</li>" for reference in references)
     cells = "".join(
-        _score_cell([float(system.scores[score].clips[index]) for system in evaluation.systems.values()])
+        _score_cell([float(system.scores[score].clips[index]) for system in evaluation.systems.values()], tops[score])
         for score in _first(evaluation).scores
     )
     return (
@@ -220,10 +221,15 @@ def _clip(evaluation: Evaluation, index: int, sounds: _Sounds) -> str:
     )
 
 
-def _score_cell(values: Sequence[float]) -> str:
+def _top(values: Iterable[Numbers]) -> float:
+    """The right end of a score's scale: 1, or the highest where CIDEr-D goes beyond."""
+    return max(1.0, *(float(v.max()) for v in values))
+
+
+def _score_cell(values: Sequence[float], top: float) -> str:
     shown = "<br>".join(f"{value:.3f}" for value in values)
     keys = [*values, *(value - values[0] for value in values[1:])]
-    share = f"{min(max(values[0], 0.0), 1.0):.3f}"
+    share = f"{max(values[0], 0.0) / top:.3f}"
     return f'<td class="score" data-v="{" ".join(f"{key:.9g}" for key in keys)}" style="--v:{share}">{shown}</td>'
 
 
