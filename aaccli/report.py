@@ -175,13 +175,14 @@ def _plot(evaluation: Evaluation, score: str, top: float) -> str:
         low, middle, high = np.quantile(v, [0.25, 0.5, 0.75])
         prefix = f"{name}: " if len(values) > 1 else ""
         told.append(f"{prefix}median {middle:.3f}, half of the clips from {low:.3f} to {high:.3f}")
-    name, text = escape(NAMES[score]), escape("; ".join(told))
+    name = escape(NAMES[score])
+    lines = "".join(f'<span class="s{min(i, 3)}">{escape(line)}</span>' for i, line in enumerate(told))
     return (
-        f'<figure><svg viewBox="0 -4 {width:.0f} {height + 20:.0f}" role="img" aria-label="{name}: {text}">'
+        f'<figure><svg viewBox="0 -4 {width:.0f} {height + 20:.0f}" role="img" aria-label="Histogram of {name}">'
         f'{"".join(parts)}<line x1="0" x2="{width:.0f}" y1="{height:.0f}" y2="{height:.0f}"/>'
         f'<text x="0" y="{height + 13:.0f}">0</text>'
         f'<text x="{width:.0f}" y="{height + 13:.0f}" text-anchor="end">{top:.3g}</text></svg>'
-        f"<figcaption><b>{name}</b> {text}</figcaption></figure>"
+        f"<figcaption><b>{name}</b>{lines}</figcaption></figure>"
     )
 
 
