@@ -63,6 +63,15 @@ def read_clotho(directory: Path) -> dict[str, list[Clip]]:
     )
 
 
+def find_clotho(directory: Path, split: str) -> tuple[Path, Path] | None:
+    """The csv of a split of Clotho and the folder of its recordings; None where the folder does not hold it."""
+    for captions, sounds in _clotho_layouts(directory):
+        path = captions / f"clotho_captions_{split}.csv"
+        if path.is_file():
+            return path, _split_folder(sounds, split)
+    return None
+
+
 def _clotho_layouts(directory: Path) -> Iterator[tuple[Path, Path]]:
     """Folders of (csv files, folders of splits)."""
     yield directory, directory

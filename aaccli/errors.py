@@ -25,3 +25,11 @@ class ConfigError(AacError):
 
 class TrainingError(AacError):
     """A training run that cannot go on."""
+
+
+class MetricError(AacError):
+    """A score that cannot be computed."""
+
+
+class NotInstalledError(MetricError):
+    """A score that cannot be computed because a program or a model is not here."""
