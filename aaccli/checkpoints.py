@@ -156,13 +156,20 @@ class CaptionerInfo:
 
 
 def save_captioner(
-    folder: Path, net: CaptionerNet, vocabulary: Vocabulary, info: CaptionerInfo, store: Store = "float32"
+    folder: Path,
+    net: CaptionerNet,
+    vocabulary: Vocabulary,
+    info: CaptionerInfo,
+    store: Store = "float32",
+    card: str = "",
 ) -> None:
-    """Write a captioner as a folder: what ``--model`` takes."""
+    """Write a captioner as a folder: what ``--model`` takes; ``card`` is its model card, markdown."""
     with replacing(folder) as fresh:
         write_json(fresh / CONFIG, {"format": CAPTIONER, "version": VERSION, **to_dict(info)})
         vocabulary.save(fresh / VOCABULARY)
-        save_weights(fresh / WEIGHTS, _learned(net.state_dict()), store)
+        save_weights(fresh / WEIGHTS, learned(net.state_dict()), store)
+        if card:
+            (fresh / CARD).write_text(card, encoding="utf-8")
 
 
 def load_captioner(folder: Path) -> tuple[CaptionerNet, Vocabulary, CaptionerInfo]:
@@ -179,7 +186,8 @@ def load_captioner(folder: Path) -> tuple[CaptionerNet, Vocabulary, CaptionerInf
 FRONT_END = "logmel."  # window and filterbank: computed from the config, not learned
 
 
-def _learned(state: dict[str, Tensor]) -> dict[str, Tensor]:
+def learned(state: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Without what is computed from the config."""
     return {k: v for k, v in state.items() if not k.startswith(FRONT_END)}
 
 

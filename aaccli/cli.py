@@ -9,7 +9,8 @@ import typer
 from . import __version__
 from .commands.caption import caption
 from .commands.evaluate import evaluate
-from .commands.training import pretrain, train
+from .commands.pretraining import pretrain
+from .commands.training import train
 
 app = typer.Typer(
     name="aac",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import typing
 from typing import Any, TypeVar
 
@@ -38,6 +39,21 @@ def from_dict(cls: type[T], data: Any, where: str = "") -> T:
         return cls(**values)
     except (TypeError, ValueError) as error:
         raise ConfigError(f"{where or cls.__name__}: {error}") from error
+
+
+def to_toml(data: dict[str, Any], name: str = "") -> str:
+    """What ``to_dict`` makes of a dataclass, as TOML; Python's own tomllib reads it and writes none."""
+    lines = [f"{key} = {_toml(value)}" for key, value in data.items() if not isinstance(value, dict)]
+    tables = [to_toml(v, f"{name}.{k}" if name else k) for k, v in data.items() if isinstance(v, dict)]
+    head = [f"[{name}]"] if name and lines else []
+    return "\n\n".join(filter(None, ["\n".join(head + lines), *tables]))
+
+
+def _toml(value: Any) -> str:
+    if isinstance(value, list | tuple):
+        return f"[{', '.join(map(_toml, value))}]"
+    # JSON's strings, numbers and booleans are TOML's too.
+    return json.dumps(value, ensure_ascii=False)
 
 
 def _value(kind: Any, value: Any, where: str) -> Any:

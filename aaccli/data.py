@@ -16,6 +16,7 @@ from torch.nn.utils.rnn import pad_sequence
 from . import audio
 from .augment import DegradeConfig, degrade
 from .errors import DataError
+from .featurecache import FeatureCache
 from .model.captioner import PAD, CaptionerNet
 from .model.features import FrontEndConfig, LogMel
 from .soundscapes import Composer
@@ -34,10 +35,13 @@ class Clip:
 
     path: Path
     captions: tuple[str, ...]
+    seconds: float = 0.0  # 0: not measured
 
 
-def read_clotho(directory: Path) -> dict[str, list[Clip]]:
+def read_clotho(directory: Path, missing_ok: bool = False) -> dict[str, list[Clip]]:
     """Find the splits of Clotho in a folder, as its archives unpack or as aac-datasets lays it out.
+
+    With ``missing_ok``, recordings need not be there.
 
     Returns
     -------
@@ -53,7 +57,7 @@ def read_clotho(directory: Path) -> dict[str, list[Clip]]:
         csvs = {split: captions / f"clotho_captions_{split}.csv" for split in SPLITS}
         if csvs["development"].is_file():
             return {
-                split: read_captions(path, _split_folder(sounds, split))
+                split: read_captions(path, _split_folder(sounds, split), missing_ok)
                 for split, path in csvs.items()
                 if path.is_file()
             }
@@ -85,10 +89,12 @@ def _split_folder(sounds: Path, split: str) -> Path:
     return named if named.is_dir() else sounds / split
 
 
-def read_captions(path: Path, folder: Path) -> list[Clip]:
+def read_captions(path: Path, folder: Path, missing_ok: bool = False) -> list[Clip]:
     """Read a csv of captions: ``file_name`` and ``caption_1``, ``caption_2``, ... or one ``caption`` a row.
 
-    Rows of the same file are put together. Empty captions are left out.
+    Rows of the same file are put together. Empty captions are left out. Where AudioCaps' own csv has ``youtube_id``
+    (and ``start_time``) in the place of a file name, the recording is looked for by the names that its downloaders
+    give: ID_START, ID, YID, with any suffix. With ``missing_ok``, recordings need not be there.
 
     Raises
     ------
@@ -98,14 +104,17 @@ def read_captions(path: Path, folder: Path) -> list[Clip]:
     try:
         with path.open(encoding="utf-8-sig", newline="") as file:
             reader = csv.DictReader(file)
-            columns = [c for c in reader.fieldnames or () if c == "caption" or c.startswith("caption_")]
-            if "file_name" not in (reader.fieldnames or ()) or not columns:
+            names = reader.fieldnames or ()
+            columns = [c for c in names if c == "caption" or c.startswith("caption_")]
+            if not {"file_name", "youtube_id"} & set(names) or not columns:
                 raise DataError(f"{path}: columns file_name and caption_1, caption_2, ... (or caption) were expected")
+            name_of = (lambda row: row["file_name"]) if "file_name" in names else _audiocaps_names(folder)
             said: dict[str, list[str]] = {}
             for row in reader:
-                if not row["file_name"]:
+                name = name_of(row)
+                if not name:
                     raise DataError(f"{path}: line {reader.line_num} has no file_name")
-                said.setdefault(row["file_name"], []).extend(c for c in map(row.get, columns) if c and c.strip())
+                said.setdefault(name, []).extend(c for c in map(row.get, columns) if c and c.strip())
     except (UnicodeDecodeError, csv.Error) as error:
         raise DataError(f"{path}: not a UTF-8 csv file ({error})") from error
     except OSError as error:
@@ -113,12 +122,24 @@ def read_captions(path: Path, folder: Path) -> list[Clip]:
     clips = [Clip(folder / name, tuple(captions)) for name, captions in said.items() if captions]
     if not clips:
         raise DataError(f"{path}: holds no caption")
-    missing = [clip.path for clip in clips if not clip.path.is_file()]
+    missing = [] if missing_ok else [clip.path for clip in clips if not clip.path.is_file()]
     if missing:
         raise DataError(
             f"{path}: {len(missing)} of {len(clips)} recordings are missing in {folder}, first {missing[0].name}"
         )
     return clips
+
+
+def _audiocaps_names(folder: Path) -> Callable[[dict[str, str]], str]:
+    """The file name of a row of AudioCaps, as far as it is in the folder."""
+    files = {path.stem: path.name for path in sorted(folder.iterdir()) if audio.is_sound_file(path)}
+
+    def name_of(row: dict[str, str]) -> str:
+        video, start = row["youtube_id"], row.get("start_time") or ""
+        stems = (f"{video}_{start}", f"Y{video}_{start}", video, f"Y{video}")
+        return next((files[stem] for stem in stems if stem in files), video and f"{stems[0]}.wav")
+
+    return name_of
 
 
 def hold_out(clips: Sequence[Clip], share: float, seed: int) -> tuple[list[Clip], list[Clip]]:
@@ -173,23 +194,30 @@ class Source(Protocol):
 
     def epoch(self, number: int) -> Examples: ...
 
+    def lengths(self) -> Sequence[float] | None:
+        """Of each example, the same in every epoch; None where they are known only once it is decoded."""
 
-def batches(examples: Examples, order: Sequence[int], size: int) -> Iterator[Batch]:
-    """Batches of up to ``size`` examples in an order."""
-    for start in range(0, len(order), size):
-        yield collate([examples[i] for i in order[start : start + size]])
+    def references(self) -> list[tuple[str, ...]]:
+        """All that people said of the clip of each example of the first epoch."""
 
 
 class ClipSource:
     """Recordings from disk: each clip with one or more of its captions, in an epoch all of them."""
 
     def __init__(
-        self, clips: Sequence[Clip], vocabulary: Vocabulary, front_end: FrontEndConfig, seconds: float, group: int
+        self,
+        clips: Sequence[Clip],
+        vocabulary: Vocabulary,
+        front_end: FrontEndConfig,
+        seconds: float,
+        group: int,
+        cache: FeatureCache | None = None,
     ) -> None:
         self.logmel = LogMel(front_end)
         self.seconds = seconds
+        self.cache = cache
         self.items = [
-            (clip.path, tuple(tuple(vocabulary.encode(caption)) for caption in captions))
+            (clip, tuple(tuple(vocabulary.encode(caption)) for caption in captions))
             for clip in clips
             for captions in _groups(clip.captions, group)
         ]
@@ -197,13 +225,24 @@ class ClipSource:
     def epoch(self, number: int) -> Examples:
         return self
 
+    def lengths(self) -> Sequence[float] | None:
+        seconds = [min(clip.seconds, self.seconds) for clip, _ in self.items]
+        return seconds if all(seconds) else None
+
+    def references(self) -> list[tuple[str, ...]]:
+        return [clip.captions for clip, _ in self.items]
+
     def __len__(self) -> int:
         return len(self.items)
 
     def __getitem__(self, index: int) -> Example:
-        path, captions = self.items[index]
-        rate = self.logmel.config.sample_rate
-        return Example(self.logmel(audio.read(path, rate, self.seconds).waveform), captions)
+        clip, captions = self.items[index]
+        if self.cache is None:
+            return Example(self._frames(clip.path), captions)
+        return Example(self.cache.get(clip.path, self.logmel.config, self.seconds, self._frames), captions)
+
+    def _frames(self, path: Path) -> Tensor:
+        return self.logmel(audio.read(path, self.logmel.config.sample_rate, self.seconds).waveform)
 
 
 def _groups(captions: Sequence[str], size: int) -> list[tuple[str, ...]]:
@@ -228,6 +267,12 @@ class SoundscapeSource:
     def epoch(self, number: int) -> Examples:
         return _Soundscapes(self, 0 if self.fixed else number)
 
+    def lengths(self) -> None:
+        return None
+
+    def references(self) -> list[tuple[str, ...]]:
+        return [self.composer.compose(self.seed, 0, index).captions for index in range(self.count)]
+
 
 class _Soundscapes:
     def __init__(self, source: SoundscapeSource, number: int) -> None:
@@ -247,6 +292,11 @@ class _Soundscapes:
         return Example(frames, captions)
 
 
+def draw_seed(*numbers: int) -> int:
+    """A seed for PyTorch of any tuple of non-negative numbers."""
+    return int(np.random.SeedSequence(numbers).generate_state(1, np.uint64)[0] >> 1)
+
+
 class HeardSource:
     """Another source through a frozen CNN10, whose output is kept for some epochs."""
 
@@ -257,8 +307,10 @@ class HeardSource:
         keep_epochs: int,
         augment: bool,
         on_heard: Callable[[int, int], None] = lambda done, total: None,
+        seed: int = 0,
     ) -> None:
         self.source = source
+        self.seed = seed
         self.on_heard = on_heard
         self.net = net
         self.keep_epochs = keep_epochs
@@ -272,10 +324,18 @@ class HeardSource:
             examples = self.source.epoch(first)
             held = []
             for i in range(len(examples)):
-                held.append(self._listen(examples[i]))
+                example = examples[i]
+                torch.manual_seed(draw_seed(self.seed, first, i))  # of the masks: as in a run never interrupted
+                held.append(self._listen(example))
                 self.on_heard(i + 1, len(examples))
             self.held = (first, held)
         return self.held[1]
+
+    def lengths(self) -> Sequence[float] | None:
+        return self.source.lengths()
+
+    def references(self) -> list[tuple[str, ...]]:
+        return self.source.references()
 
     @torch.no_grad()
     def _listen(self, example: Example) -> Example:

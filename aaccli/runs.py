@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -11,18 +13,19 @@ import torch
 from torch import Tensor
 
 from . import sentences
-from .checkpoints import CaptionerInfo, Store, load_panns_file, load_tagger, save_captioner
+from .checkpoints import CAPTIONER, CONFIG, learned, load_captioner, load_panns_file, load_tagger
 from .config import to_dict
 from .data import Clip, ClipSource, HeardSource, SoundscapeSource, Source
 from .errors import CheckpointError, DataError
+from .featurecache import FeatureCache
+from .jsonfile import read_json
 from .model.beam import DecodingConfig
 from .model.captioner import CaptionerNet, ModelConfig
-from .model.cnn10 import LoadedKeys, load_panns
-from .model.features import FrontEndConfig
+from .model.cnn10 import LoadedKeys, load_matching, load_panns
 from .phrases import Entry, PhraseBook
 from .sounds import SILENCE, SoundBank
 from .soundscapes import Composer, SoundscapeConfig
-from .training import Epoch, TrainingConfig
+from .training import TrainingConfig
 from .vocabulary import Vocabulary
 
 # Soundscapes differ from Clotho: endless, short, with a CNN10 that was trained on the same labels just before.
@@ -36,9 +39,41 @@ SOUNDS_TRAINING = TrainingConfig(
     freeze_cnn=True,
     captions_per_clip=SoundscapeConfig().captions,
     keep_epochs=10,
+    decode_epochs=10,
 )
+SOUNDS_DECODING = DecodingConfig(no_repeat_ngram=3, length_penalty=0.0)
 VALIDATION_SOUNDSCAPES = 300
 OnHeard = Callable[[int, int], None]  # told how many examples a frozen CNN10 has heard, of how many
+
+
+@dataclass(frozen=True)
+class Init:
+    """Where a network starts from."""
+
+    path: Path | None = None  # None: from scratch
+    cnn10: dict[str, Tensor] | None = None  # of a tagger, or of PANNs
+    captioner: tuple[CaptionerNet, Vocabulary] | None = None
+    model: ModelConfig = field(default_factory=ModelConfig)  # its sizes and front end, as far as they are known
+
+
+def read_init(path: Path | None) -> Init:
+    """Read a captioner's or a tagger's folder, or a CNN10 file of PANNs; without a path, start from scratch.
+
+    Raises
+    ------
+    CheckpointError
+        It is none of them.
+    """
+    if path is None:
+        return Init()
+    if not path.is_dir():
+        return Init(path, load_panns_file(path))
+    config = read_json(path / CONFIG)
+    if isinstance(config, dict) and config.get("format") == CAPTIONER:
+        net, vocabulary, info = load_captioner(path)
+        return Init(path, captioner=(net, vocabulary), model=info.model)
+    tagger, about = load_tagger(path)
+    return Init(path, tagger.cnn10.state_dict(), model=replace(ModelConfig(), front_end=about.front_end))
 
 
 @dataclass(frozen=True)
@@ -51,50 +86,73 @@ class Run:
     validation: Source
     config: TrainingConfig
     decoding: DecodingConfig
-    about: dict[str, Any]  # data and start of the run, for config.json
-
-    def save(self, folder: Path, epoch: Epoch, store: Store = "float32") -> None:
-        """Write the network as it is now."""
-        trained = {"config": to_dict(self.config), "epoch": to_dict(epoch), **self.about}
-        info = CaptionerInfo(self.net.config, self.decoding, trained)
-        save_captioner(folder, self.net, self.vocabulary, info, store)
+    about: dict[str, Any]  # its data: a run that is taken up again must find the same
+    start: tuple[str, ...] = ()  # how the network began, in lines for people
 
 
-@dataclass(frozen=True)
-class Init:
-    """Where CNN10 starts from."""
-
-    path: Path | None
-    cnn10: dict[str, Tensor]  # empty: from scratch
-    front_end: FrontEndConfig | None  # the one it was trained with, where that is known
-
-
-def read_init(path: Path | None) -> Init:
-    """Read a tagger's folder or a CNN10 file of PANNs; without a path, start from scratch.
+def new_net(model: ModelConfig, vocabulary: Vocabulary, init: Init, seed: int) -> tuple[CaptionerNet, LoadedKeys]:
+    """Make a network and fill it with what it starts from.
 
     Raises
     ------
     CheckpointError
-        It is neither.
+        The weights have other shapes, or are of another kind of network.
     """
-    if path is None:
-        return Init(None, {}, None)
-    if path.is_dir():
-        tagger, info = load_tagger(path)
-        return Init(path, tagger.cnn10.state_dict(), info.front_end)
-    return Init(path, load_panns_file(path), None)
-
-
-def new_net(model: ModelConfig, vocabulary: Vocabulary, init: Init, seed: int) -> tuple[CaptionerNet, LoadedKeys]:
-    """Make a network and fill its CNN10; raises CheckpointError where the weights are not a CNN10's."""
     torch.manual_seed(seed)
     net = CaptionerNet(model, len(vocabulary))
-    if not init.cnn10:
-        return net, LoadedKeys((), ())
     try:
-        return net, load_panns(net.cnn10, init.cnn10)
+        if init.captioner is not None:
+            old, words = init.captioner
+            return net, load_matching(net, {**_lengthened(net, old, words), **_front_end(net)})
+        if init.cnn10 is not None:
+            return net, load_panns(net.cnn10, init.cnn10)
     except ValueError as error:
         raise CheckpointError(f"{init.path}: {error}") from error
+    return net, LoadedKeys()
+
+
+def _lengthened(net: CaptionerNet, old: CaptionerNet, words: Vocabulary) -> dict[str, Tensor]:
+    """A captioner's weights with the first values of the new network for the words it does not know yet."""
+    state = learned(old.state_dict())
+    for key in ("decoder.embedding.weight", "decoder.bias"):
+        fresh = net.state_dict()[key]
+        if state[key].shape[1:] == fresh.shape[1:]:
+            state[key] = torch.cat((state[key], fresh[len(words) :]))
+    return state
+
+
+def _front_end(net: CaptionerNet) -> dict[str, Tensor]:
+    """What is computed from the config, not learned."""
+    state = net.state_dict()
+    return {key: state[key] for key in state.keys() - learned(state).keys()}
+
+
+def _words(captions: Iterable[str], min_count: int, init: Init) -> Vocabulary:
+    """The words of captions; a captioner to start from keeps its own, and learns the others."""
+    vocabulary = Vocabulary.build(captions, min_count)
+    return vocabulary if init.captioner is None else init.captioner[1].extended(vocabulary)
+
+
+def _start(init: Init, keys: LoadedKeys) -> tuple[str, ...]:
+    """What became of every key that a network starts from."""
+    if init.path is None:
+        return ()
+    lines = [f"{'captioner' if init.captioner else 'CNN10'} of {init.path.name}: {len(keys.used)} tensors used"]
+    if keys.skipped:
+        lines.append(f"skipped, front end and tagging head: {', '.join(keys.skipped)}")
+    if keys.unknown:
+        lines.append(f"unknown, left aside: {', '.join(keys.unknown)}")
+    if keys.missing:
+        lines.append(f"missing, learned from scratch: {', '.join(keys.missing)}")
+    return tuple(lines)
+
+
+def _digest(items: Iterable[Any]) -> str:
+    """Tells one data set from another."""
+    digest = hashlib.sha256()
+    for item in items:
+        digest.update(json.dumps(item).encode() + b"\n")
+    return digest.hexdigest()[:16]
 
 
 def run_on_clips(
@@ -105,18 +163,28 @@ def run_on_clips(
     init: Init,
     device: torch.device,
     on_heard: OnHeard = lambda done, total: None,
+    vocabulary: Vocabulary | None = None,
+    decoding: DecodingConfig = DecodingConfig(),
+    cache: FeatureCache | None = None,
 ) -> Run:
-    """Train on captioned recordings."""
-    vocabulary = Vocabulary.build((c for clip in train for c in clip.captions), config.min_count)
-    net, _ = new_net(model, vocabulary, init, config.seed)
+    """Train on captioned recordings; with the words of ``vocabulary``, or those of the captions."""
+    vocabulary = vocabulary or _words((c for clip in train for c in clip.captions), config.min_count, init)
+    net, keys = new_net(model, vocabulary, init, config.seed)
     net = net.to(device)
 
-    def source(clips: Sequence[Clip]) -> ClipSource:
-        return ClipSource(clips, vocabulary, model.front_end, config.max_seconds, config.captions_per_clip)
+    def source(clips: Sequence[Clip], group: int) -> ClipSource:
+        return ClipSource(clips, vocabulary, model.front_end, config.max_seconds, group, cache)
 
-    heard = _heard(source(train), source(validation), net, config, 1, on_heard)
-    about = {"clips": len(train), "validation_clips": len(validation), "init": _name(init.path)}
-    return Run(net, vocabulary, *heard, config, DecodingConfig(), about)
+    # A validation clip is heard once, with all its captions.
+    every = max(len(clip.captions) for clip in validation)
+    heard = _heard(source(train, config.captions_per_clip), source(validation, every), net, config, 1, on_heard)
+    about = {
+        "clips": len(train),
+        "validation_clips": len(validation),
+        "captions": sum(len(clip.captions) for clip in train),
+        "digest": _digest((clip.path.name, clip.captions) for clip in (*train, *validation)),
+    }
+    return Run(net, vocabulary, *heard, config, decoding, about, _start(init, keys))
 
 
 def run_on_sounds(
@@ -129,14 +197,16 @@ def run_on_sounds(
     init: Init,
     device: torch.device,
     on_heard: OnHeard = lambda done, total: None,
+    vocabulary: Vocabulary | None = None,
+    decoding: DecodingConfig = SOUNDS_DECODING,
 ) -> Run:
     """Train on soundscapes that are composed of labelled sounds."""
     labels = train.labels
     held_out = [label for label in validation.labels if label in labels]
     if held_out == [SILENCE]:
         raise DataError("no recording to validate with; choose another --validation-fold")
-    vocabulary = Vocabulary.build(book_sentences([book.entry(label) for label in labels]))
-    net, _ = new_net(model, vocabulary, init, config.seed)
+    vocabulary = vocabulary or _words(book_sentences([book.entry(label) for label in labels]), 1, init)
+    net, keys = new_net(model, vocabulary, init, config.seed)
     net = net.to(device)
     soundscapes = replace(soundscapes, captions=config.captions_per_clip)
 
@@ -157,9 +227,9 @@ def run_on_sounds(
         "validation_recordings": len(validation),
         "labels": labels,
         "soundscapes": to_dict(soundscapes),
-        "init": _name(init.path),
+        "digest": _digest((r.path.name, r.label) for bank in (train, validation) for r in bank.recordings),
     }
-    return Run(net, vocabulary, *heard, config, DecodingConfig(no_repeat_ngram=3, length_penalty=0.0), about)
+    return Run(net, vocabulary, *heard, config, decoding, about, _start(init, keys))
 
 
 def _heard(
@@ -169,7 +239,7 @@ def _heard(
     if not config.freeze_cnn:
         return train, validation
     return (
-        HeardSource(train, net, keep_epochs, augment=True, on_heard=on_heard),
+        HeardSource(train, net, keep_epochs, augment=True, on_heard=on_heard, seed=config.seed),
         HeardSource(validation, net, config.epochs, augment=False, on_heard=on_heard),
     )
 
@@ -179,7 +249,3 @@ def book_sentences(entries: Iterable[Entry]) -> list[str]:
     said = [f"{p.subject} {verb}" for entry in entries for p in entry.phrases for verb in (p.verb, p.ing)]
     slots = dict.fromkeys("ABCZabcz", "")
     return said + [template.format_map(slots) for template in sentences.ALL_TEMPLATES] + [*sentences.REPETITION]
-
-
-def _name(path: Path | None) -> str | None:
-    return None if path is None else path.name

@@ -49,6 +49,10 @@ class Vocabulary:
         kept = [word for word, count in counts.items() if count >= min_count]
         return cls(tuple(sorted(kept, key=lambda word: (-counts[word], word))))
 
+    def extended(self, other: Vocabulary) -> Vocabulary:
+        """These words at the ids they have, then the other's new ones."""
+        return Vocabulary((*self.words, *(word for word in other.words if word not in self.words)))
+
     def __len__(self) -> int:
         return len(SPECIAL) + len(self.words)
 

@@ -141,7 +141,7 @@ def test_train_on_a_csv_then_caption_with_what_it_made(folder, tmp_path):
     run = tmp_path / "run"
     done = aac(
         *("train", "--csv", tmp_path / "captions.csv", "--audio", folder, "--out", run),
-        *("--epochs", 1, "--batch-size", 2, "--rlssr", "huber", "--store", "float16"),
+        *("--init", "none", "--epochs", 1, "--batch-size", 2, "--rlssr", "huber", "--store", "float16"),
     )
     assert done.exit_code == 0, done.stderr
     _, vocabulary, info = load_captioner(run / "last")

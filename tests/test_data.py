@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 
@@ -16,7 +17,6 @@ from aaccli.data import (
     Example,
     HeardSource,
     SoundscapeSource,
-    batches,
     collate,
     hold_out,
     read_captions,
@@ -260,14 +260,32 @@ def test_collate_pads_to_the_longest():
     assert (batch.lengths.dtype, batch.captions.dtype) == (torch.int64, torch.int64)
 
 
-def test_batches_take_all_in_order():
-    examples = [Example(torch.full((1, 1), float(i)), ((START, END),)) for i in range(7)]
-    order = [3, 1, 4, 0, 6, 5, 2]
-    found = [batch.frames[:, 0, 0].tolist() for batch in batches(examples, order, 3)]
-    assert found == [[3, 1, 4], [0, 6, 5], [2]]
-
-
 # --- recordings from disk ---
+
+
+def test_rows_of_audiocaps(tmp_path):
+    """Its csv names videos; downloaders name files by them, in several ways."""
+    folder = touch(tmp_path / "clips", "abc_30.flac", "Y-de.wav", "fg.mp3", "fg.txt")
+    rows = [["audiocap_id", "youtube_id", "start_time", "caption"]]
+    rows += [["1", "abc", "30", "one"], ["2", "-de", "0", "two"], ["3", "fg", "7", "three"], ["4", "abc", "30", "four"]]
+    found = read_captions(write_csv(tmp_path / "a.csv", rows), folder)
+    assert [(clip.path.name, clip.captions) for clip in found] == [
+        ("abc_30.flac", ("one", "four")),
+        ("Y-de.wav", ("two",)),
+        ("fg.mp3", ("three",)),
+    ]
+    path = write_csv(tmp_path / "b.csv", [*rows, ["5", "gone", "1", "five"]])
+    with pytest.raises(DataError, match=r"1 of 4 .* missing .* gone_1\.wav"):
+        read_captions(path, folder)
+    assert len(read_captions(path, folder, missing_ok=True)) == 4
+
+
+def test_lengths_and_references_of_clips(recorded):
+    assert make_source(recorded, 2).lengths() is None, "not measured"
+    source = make_source([replace(clip, seconds=1.0 + i) for i, clip in enumerate(recorded)], 2, seconds=2.5)
+    assert source.lengths() == [1.0, 1.0, 2.0, 2.5, 2.5, 2.5, 2.5]
+    assert source.references()[2:4] == [CAPTIONS[1], CAPTIONS[2]]
+
 
 CAPTIONS = [("a dog barks", "a dog", "dogs bark"), ("rain",), tuple("abcdefg")]
 
@@ -434,15 +452,17 @@ def test_progress_of_hearing_is_told_once(net):
     assert told == [(1, 3), (2, 3), (3, 3)]
 
 
-def test_augmented_hearing_differs(net):
+def test_augmented_hearing_differs_by_epoch_and_seed_alone(net):
     plain = HeardSource(Counting(), net, 1, augment=False).epoch(0)
-    augmented = HeardSource(Counting(), net, 1, augment=True)
+    augmented = HeardSource(Counting(), net, 1, augment=True, seed=1)
     first = [example.frames for example in augmented.epoch(0)]
     augmented.epoch(1)
-    second = [example.frames for example in augmented.epoch(0)]
-    for one, two, bare in zip(first, second, plain, strict=True):
+    again = [example.frames for example in augmented.epoch(0)]
+    other = [example.frames for example in HeardSource(Counting(), net, 1, augment=True, seed=2).epoch(0)]
+    for one, two, else_, bare in zip(first, again, other, plain, strict=True):
         assert not torch.equal(one, bare.frames)
-        assert not torch.equal(one, two)
+        assert torch.equal(one, two), "as in a run that was taken up again"
+        assert not torch.equal(one, else_)
     assert not net.cnn10.spec_augment.training, "as before"
 
 

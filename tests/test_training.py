@@ -1,22 +1,28 @@
 """The training loop on sounds made here."""
 
+import contextlib
+import copy
 from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
 
+from aaccli import trainer
+from aaccli.batching import loading
 from aaccli.captioning import Captioner
-from aaccli.checkpoints import CaptionerInfo
+from aaccli.checkpoints import CaptionerInfo, save_captioner
 from aaccli.data import Clip
-from aaccli.errors import TrainingError
+from aaccli.errors import CheckpointError, ConfigError, TrainingError
 from aaccli.model.captioner import ModelConfig
-from aaccli.model.cnn10 import Cnn10Config
+from aaccli.model.cnn10 import Cnn10, Cnn10Config
 from aaccli.model.features import SpecAugmentConfig
 from aaccli.model.rlssr import RlssrConfig
 from aaccli.model.transformer import TransformerConfig
+from aaccli.precision import pick_precision
 from aaccli.runs import Run, read_init, run_on_clips
-from aaccli.training import TrainingConfig, train
+from aaccli.trainer import Trainer
+from aaccli.training import Epoch, TrainingConfig
 
 CAPTIONS = {
     "low": "a low tone hums steadily",
@@ -28,7 +34,7 @@ PLAIN = ModelConfig(
     cnn10=Cnn10Config(dropout=0.0, spec_augment=SpecAugmentConfig(time_masks=0, mel_masks=0)),
     transformer=TransformerConfig(width=64, heads=2, feed_forward=128, dropout=0.0),
 )
-ONE_BATCH = TrainingConfig(batch_size=4, accumulate=1, epochs=1)
+ONE_BATCH = TrainingConfig(batch_size=4, accumulate=1, epochs=1, decode_epochs=0)
 
 
 @pytest.fixture(scope="module")
@@ -52,11 +58,15 @@ def set_up(clips, config: TrainingConfig, model: ModelConfig = PLAIN) -> Run:
     return run_on_clips(clips, clips, model, config, read_init(None), torch.device("cpu"))
 
 
+def train(it: Run, **watchers):
+    with loading(1) as loader:
+        return Trainer(it, loader, **watchers).train()
+
+
 def run(clips, config: TrainingConfig, model: ModelConfig = PLAIN):
     """Train; gives the run, its steps and its epochs."""
     it, steps, epochs = set_up(clips, config, model), [], []
-    result = train(it.net, it.train, it.validation, it.config, steps.append, epochs.append)
-    return it, steps, epochs, result
+    return it, steps, epochs, train(it, on_step=steps.append, on_epoch=epochs.append)
 
 
 def test_four_clips_are_learned_without_an_error(clips):
@@ -72,7 +82,7 @@ def test_four_clips_are_learned_without_an_error(clips):
             raise LearnedError
 
     with pytest.raises(LearnedError):
-        train(it.net, it.train, it.validation, config, on_epoch=stop_when_learned)
+        train(it, on_epoch=stop_when_learned)
     captioner.net.eval()
     said = [result.caption for result in captioner.caption([clip.path for clip in clips])]
     assert said == [clip.captions[0] for clip in clips]
@@ -114,13 +124,13 @@ def test_a_loss_that_is_not_finite_stops_with_an_explanation(clips):
     with torch.no_grad():
         it.net.decoder.bias.fill_(torch.nan)
     with pytest.raises(TrainingError, match=r"loss is nan.*--lr"):
-        train(it.net, it.train, it.validation, it.config)
+        train(it)
 
 
 def test_a_frozen_cnn10_stays_as_it_was(clips):
     it = set_up(clips, replace(ONE_BATCH, freeze_cnn=True))
     before = {k: v.clone() for k, v in it.net.state_dict().items()}
-    train(it.net, it.train, it.validation, it.config)
+    train(it)
     after = it.net.state_dict()
     changed = {k for k in after if not torch.equal(before[k], after[k])}
     assert changed
@@ -130,7 +140,7 @@ def test_a_frozen_cnn10_stays_as_it_was(clips):
 def test_cnn10_learns_by_default(clips):
     it = set_up(clips, ONE_BATCH)
     before = it.net.cnn10.conv_block1.conv1.weight.detach().clone()
-    train(it.net, it.train, it.validation, it.config)
+    train(it)
     assert not torch.equal(before, it.net.cnn10.conv_block1.conv1.weight)
 
 
@@ -156,3 +166,174 @@ def test_the_defaults_are_the_papers():
     assert model.front_end.mels == 64
     assert (model.transformer.width, model.transformer.encoder_layers, model.transformer.decoder_layers) == (192, 2, 2)
     assert model.rlssr.distance == "l1"
+
+
+# --- taken up again ---
+
+RESUMED = TrainingConfig(
+    batch_size=2, accumulate=1, epochs=2, decode_epochs=1, warmup_steps=3, schedule="cosine", freeze_cnn=False
+)
+WITH_DRAWS = ModelConfig(transformer=replace(PLAIN.transformer, dropout=0.3))  # dropout and SpecAugment everywhere
+
+
+class KilledError(Exception):
+    pass
+
+
+def killed_after(count: int, clips, config: TrainingConfig, states: list):
+    """Train a fresh network until its ``count``-th step; gives the losses of its steps and its epochs."""
+    told = []
+    it = set_up(clips, config, WITH_DRAWS)
+
+    def on_step(step):
+        told.append((step.loss, step.gradient_norm))
+        if len(told) == count:
+            raise KilledError
+
+    with loading(1) as loader:
+        trainer = Trainer(it, loader, on_step=on_step, on_epoch=told.append)
+        trainer.save = lambda: states.append(copy.deepcopy(trainer.state()))
+        if states:
+            trainer.restore(states[-1])
+        with contextlib.suppress(KilledError):
+            trainer.train()
+    return told, it.net.state_dict()
+
+
+def comparable(told: list) -> list:
+    return [replace(x, seconds=0, seconds_per_step=0) if isinstance(x, Epoch) else x for x in told]
+
+
+@pytest.mark.parametrize(
+    "config", [RESUMED, replace(RESUMED, freeze_cnn=True), replace(RESUMED, freeze_cnn=True, precision="float16")]
+)
+def test_a_run_that_is_taken_up_again_takes_the_same_steps_bit_by_bit(clips, config):
+    config = replace(config, save_minutes=0.0)
+    whole, weights = killed_after(99, clips, config, [])
+    assert len(whole) == 2 * 2 + 2
+    states: list = []
+    first, _ = killed_after(2, clips, config, states)  # in the last step of an epoch: the one before was saved
+    assert first == whole[:2] and len(states) == 1
+    rest, again = killed_after(99, clips, config, states)
+    assert comparable(rest) == comparable(whole[1:])
+    assert all(torch.equal(value, again[key]) for key, value in weights.items())
+
+
+def test_told_to_stop_it_ends_the_step_and_saves(clips):
+    saved, steps = [], []
+    it = set_up(clips, replace(ONE_BATCH, batch_size=1, freeze_cnn=True))
+    with loading(1) as loader:
+        trainer = Trainer(it, loader, on_step=steps.append, should_stop=lambda: len(steps) == 1)
+        trainer.save = lambda: saved.append(trainer.at)
+        result = trainer.train()
+    assert result.interrupted and result.best is None
+    assert len(steps) == 2
+    assert [(at.epoch, at.step) for at in saved] == [(0, 2)]
+
+
+# --- what goes wrong, and how numbers are computed ---
+
+
+def test_an_exploding_loss_stops_with_an_explanation(clips):
+    config = replace(ONE_BATCH, epochs=20, learning_rate=30.0, explosion=2.0, freeze_cnn=True)
+    with pytest.raises(TrainingError, match=r"loss explodes: .* in the first step.*--resume and a smaller --lr"):
+        run(clips, config)
+
+
+@pytest.mark.parametrize("distance", ["l1", "l2", "cosine", "huber"])
+def test_half_precision_computes_nearly_the_same(clips, distance):
+    model = replace(PLAIN, rlssr=RlssrConfig(distance=distance))
+    config = replace(
+        ONE_BATCH, freeze_cnn=True
+    )  # half-precision convolutions are slow on processors without units for them
+    steps = {p: run(clips, replace(config, precision=p), model)[1][0] for p in ("float32", "bfloat16", "float16")}
+    for name in ("bfloat16", "float16"):
+        assert steps[name].loss != steps["float32"].loss
+        assert steps[name].loss == pytest.approx(steps["float32"].loss, rel=0.02)
+
+
+def test_winograd_wants_float32_on_a_processor():
+    cpu, other = torch.device("cpu"), torch.device("meta")
+    assert pick_precision(replace(ONE_BATCH, winograd=True), cpu) == torch.float32
+    for config, device in (
+        (replace(ONE_BATCH, winograd=True, precision="bfloat16"), cpu),
+        (replace(ONE_BATCH, winograd=True), other),
+    ):
+        with pytest.raises(ConfigError, match="--winograd"):
+            pick_precision(config, device)
+
+
+def test_the_learning_rate_rises_and_falls(clips):
+    _, steps, _, _ = run(clips, replace(RESUMED, epochs=3, decode_epochs=0, freeze_cnn=True))
+    rates = [step.learning_rate / RESUMED.learning_rate for step in steps]
+    assert rates == pytest.approx([1 / 3, 2 / 3, 1, 1, 0.75, 0.25])
+
+
+def test_captions_are_scored_and_shown_beside_references(clips):
+    _, _, epochs, _ = run(clips, replace(ONE_BATCH, epochs=2, decode_epochs=2, freeze_cnn=True))
+    assert [sorted(epoch.scores) for epoch in epochs] == [
+        [],
+        ["bleu_1", "bleu_2", "bleu_3", "bleu_4", "cider_d", "rouge_l"],
+    ]
+    assert [example.references for example in epochs[1].examples] == [clip.captions for clip in clips]
+    assert all(set(x.caption.split()) <= {w for c in CAPTIONS.values() for w in c.split()} for x in epochs[1].examples)
+
+
+def test_cider_may_select(clips, monkeypatch):
+    scores = iter([0.2, 0.1, 0.3, 0.2, 0.2])
+    monkeypatch.setattr(trainer, "scores_of", lambda *_: {"cider_d": next(scores)})
+    config = replace(ONE_BATCH, epochs=5, patience=2, select="cider", decode_epochs=1, freeze_cnn=True)
+    _, _, epochs, result = run(clips, config)
+    assert [epoch.best for epoch in epochs] == [True, False, True, False, False]
+    assert result.best.epoch == 3 and result.stopped_early
+
+
+# --- what it starts from ---
+
+
+def saved_captioner(tmp_path, clips, model=PLAIN):
+    it = set_up(clips, ONE_BATCH, model)
+    with torch.no_grad():
+        it.net.decoder.bias.copy_(torch.arange(len(it.vocabulary)))
+    save_captioner(tmp_path / "old", it.net, it.vocabulary, CaptionerInfo(it.net.config, it.decoding, {}))
+    return it, read_init(tmp_path / "old")
+
+
+def test_a_captioner_keeps_its_words_and_learns_new_ones(clips, tmp_path):
+    old, init = saved_captioner(tmp_path, clips)
+    more = [*clips[:3], Clip(clips[3].path, ("something barks twice",))]
+    it = run_on_clips(more, clips, init.model, ONE_BATCH, init, torch.device("cpu"))
+    assert it.vocabulary.words == (*old.vocabulary.words, "barks", "twice")
+    for key in ("decoder.embedding.weight", "decoder.bias"):
+        assert torch.equal(it.net.state_dict()[key][: len(old.vocabulary)], old.net.state_dict()[key]), key
+        assert len(it.net.state_dict()[key]) == len(old.vocabulary) + 2
+    assert torch.equal(it.net.cnn10.conv_block1.conv1.weight, old.net.cnn10.conv_block1.conv1.weight)
+    assert torch.equal(it.net.rlssr.rebuild.weight, old.net.rlssr.rebuild.weight)
+    assert not [line for line in it.start if "missing" in line or "unknown" in line]
+
+
+def test_what_a_captioner_lacks_is_listed_and_other_shapes_refuse(clips, tmp_path):
+    _, init = saved_captioner(tmp_path, clips)
+    without = replace(PLAIN, transformer=replace(PLAIN.transformer, encoder_layers=1, decoder_layers=3))
+    it = run_on_clips(clips, clips, without, ONE_BATCH, init, torch.device("cpu"))
+    unknown, missing = it.start[1:]
+    assert "unknown" in unknown and "encoder.layers.1.norm1.weight" in unknown
+    assert "missing" in missing and "decoder.layers.2.norm1.weight" in missing
+    wider = replace(PLAIN, transformer=replace(PLAIN.transformer, width=128))
+    with pytest.raises(CheckpointError, match=r"old: .*shape of encoder\.project\.weight: \(64, 512\), wanted \(128"):
+        run_on_clips(clips, clips, wider, ONE_BATCH, init, torch.device("cpu"))
+
+
+def test_a_panns_file_that_lacks_keys_or_has_more_is_listed(clips, tmp_path):
+    state = Cnn10(Cnn10Config()).state_dict()
+    state["bn0.bias"] = torch.full_like(state["bn0.bias"], 7.0)
+    del state["bn0.weight"]
+    torch.save({"model": {**state, "conv_block5.conv1.weight": torch.zeros(2)}}, tmp_path / "cnn.pth")
+    it = run_on_clips(clips, clips, PLAIN, ONE_BATCH, read_init(tmp_path / "cnn.pth"), torch.device("cpu"))
+    assert it.net.cnn10.bn0.bias[0] == 7
+    assert [line.split(":")[0] for line in it.start] == [
+        "CNN10 of cnn.pth",
+        "unknown, left aside",
+        "missing, learned from scratch",
+    ]
+    assert "conv_block5.conv1.weight" in it.start[1] and "bn0.weight" in it.start[2]

@@ -1,338 +1,277 @@
-"""``aac train`` and ``aac pretrain``."""
+"""``aac train``."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
 from .. import console
-from .options import Device, Quiet, Threads, override, pick_device
+from .options import Device, Quiet, Threads, pick_device
+from .pretraining import KnownLabels, Phrases, ValidationFold
 
 if TYPE_CHECKING:
-    import torch
+    from ..runs import Init
+    from ..settings import Layer
 
-    from ..data import Clip
-    from ..model.features import FrontEndConfig
-    from ..runs import Run
-    from ..sounds import SoundBank
-    from ..tagging import TaggingConfig
-    from ..training import TrainingConfig
-
-Phrases = Annotated[
-    Path | None,
-    typer.Option(
-        help="Phrase book, TOML or JSON; else the one that comes with aac.", rich_help_panel="Labelled sounds"
-    ),
-]
-KnownLabels = Annotated[
-    bool,
-    typer.Option(
-        "--known-labels",
-        help="Leave out recordings whose label the phrase book lacks, instead of speaking of it by its name.",
-        rich_help_panel="Labelled sounds",
-    ),
-]
-ValidationFold = Annotated[
-    int,
-    typer.Option(
-        help="Fold that is never trained on. Recordings that name no fold are spread over folds 1 to 5.",
-        rich_help_panel="Labelled sounds",
-    ),
-]
-
-
-def _sound_banks(
-    sounds: Path, phrases: Path | None, known_labels: bool, fold: int, sample_rate: int, quiet: bool
-) -> tuple[SoundBank, SoundBank]:
-    """Decode the labelled sounds to train on and to validate with."""
-    from ..errors import DataError
-    from ..phrases import load_phrases
-    from ..sounds import SoundBank, read_sounds, relabel, split
-
-    recordings = relabel(read_sounds(sounds), load_phrases(phrases), known_labels)
-    if not recordings:
-        raise DataError(f"{sounds}: the phrase book knows none of the labels; try without --known-labels")
-    banks = [SoundBank(part, sample_rate) for part in split(recordings, fold)]
-    done = 0
-    with console.StepProgress("decoding", len(recordings), quiet) as progress:
-
-        def count() -> None:
-            nonlocal done
-            done += 1
-            progress.update(done)
-
-        errors = [error for bank in banks for error in bank.load(count)]
-    for error in errors:
-        console.warn(f"left out: {error}")
-    return banks[0], banks[1]
+ONE_OF, MORE, RUN, LEARNING, SOUNDS = "Data: one of", "Data: more", "The run", "Learning", "Labelled sounds"
 
 
 def train(
-    clotho: Annotated[Path | None, typer.Option(help="Folder of Clotho.", rich_help_panel="Data: one of")] = None,
+    clotho: Annotated[Path | None, typer.Option(help="Folder of Clotho.", rich_help_panel=ONE_OF)] = None,
     csv: Annotated[
         Path | None,
-        typer.Option(help="Captions: file_name, caption_1, ... (or caption).", rich_help_panel="Data: one of"),
+        typer.Option(help="Captions: file_name, caption_1, ... (or caption).", rich_help_panel=ONE_OF),
     ] = None,
     sounds: Annotated[
         Path | None,
         typer.Option(
-            help="Labelled recordings: manifest.csv (file, label), or one folder a label.",
-            rich_help_panel="Data: one of",
+            help="Labelled recordings: manifest.csv (file, label), or one folder a label.", rich_help_panel=ONE_OF
         ),
     ] = None,
     audio: Annotated[
-        Path | None, typer.Option(help="Folder of the recordings that --csv names.", rich_help_panel="Data: more")
+        Path | None, typer.Option(help="Folder of the recordings that --csv names.", rich_help_panel=MORE)
     ] = None,
     validation_csv: Annotated[
         Path | None,
-        typer.Option(help="Captions to validate with; else a share is held out.", rich_help_panel="Data: more"),
+        typer.Option(help="Captions to validate with; else a share is held out.", rich_help_panel=MORE),
     ] = None,
-    out: Annotated[Path, typer.Option(help="Folder for the run; models land in OUT/best and OUT/last.")] = Path(
-        "runs/train"
-    ),
-    init: Annotated[
-        str,
+    cache: Annotated[
+        Path | None,
+        typer.Option(help="Folder to keep features in: recordings are decoded once.", rich_help_panel=MORE),
+    ] = None,
+    workers: Annotated[
+        int | None,
+        typer.Option(min=0, help="Threads that decode; 0: half of the processors.", rich_help_panel=MORE),
+    ] = None,
+    recipe: Annotated[
+        str | None,
         typer.Option(
-            help="Start of CNN10: none, a CNN10 file of PANNs, or a tagger's folder. --sounds trains a tagger first."
+            help="Row of the paper's tables: base, base+l1, base+l2, base+pann, base+pann+l1 (the default), "
+            "base+pann+l2, base-encoder, base-encoder+pann.",
+            rich_help_panel=RUN,
         ),
-    ] = "none",
+    ] = None,
+    config: Annotated[
+        Path | None, typer.Option(help="Settings in TOML, as --show-config writes them.", rich_help_panel=RUN)
+    ] = None,
+    show_config: Annotated[
+        bool, typer.Option("--show-config", help="Print all settings and train nothing.", rich_help_panel=RUN)
+    ] = False,
+    out: Annotated[
+        Path, typer.Option(help="Folder for the run; models land in OUT/best and OUT/last.", rich_help_panel=RUN)
+    ] = Path("runs/train"),
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Go on with the run in OUT, if there is one.", rich_help_panel=RUN)
+    ] = False,
+    init: Annotated[
+        str | None,
+        typer.Option(
+            help="Start: none, cnn10 (of PANNs), a CNN10 file of PANNs, a tagger's or a captioner's folder. --sounds "
+            "trains a tagger first.",
+            rich_help_panel=RUN,
+        ),
+    ] = None,
     rlssr: Annotated[
-        Literal["l1", "l2", "cosine", "huber", "none"], typer.Option(help="Distance of the regularizer.")
-    ] = "l1",
-    alpha: Annotated[float | None, typer.Option(help="Weight of the cross entropy.")] = None,
-    beta: Annotated[float | None, typer.Option(help="Weight of the regularizer.")] = None,
-    batch_size: Annotated[int | None, typer.Option(min=1, help="Clips in one forward pass.")] = None,
-    accumulate: Annotated[int | None, typer.Option(min=1, help="Batches to one step.")] = None,
-    epochs: Annotated[int | None, typer.Option(min=1)] = None,
-    patience: Annotated[int | None, typer.Option(min=1, help="Epochs without a better validation loss.")] = None,
-    lr: Annotated[float | None, typer.Option(help="Learning rate.")] = None,
-    freeze_cnn: Annotated[bool | None, typer.Option("--freeze-cnn/--train-cnn", help="Whether CNN10 learns.")] = None,
+        Literal["l1", "l2", "cosine", "huber", "none"] | None,
+        typer.Option(help="Distance of the regularizer.", rich_help_panel=LEARNING),
+    ] = None,
+    encoder: Annotated[
+        bool | None,
+        typer.Option(
+            "--encoder/--no-encoder", help="Whether there is a transformer encoder.", rich_help_panel=LEARNING
+        ),
+    ] = None,
+    alpha: Annotated[float | None, typer.Option(help="Weight of the cross entropy.", rich_help_panel=LEARNING)] = None,
+    beta: Annotated[float | None, typer.Option(help="Weight of the regularizer.", rich_help_panel=LEARNING)] = None,
+    batch_size: Annotated[
+        int | None, typer.Option(min=1, help="Clips in one forward pass.", rich_help_panel=LEARNING)
+    ] = None,
+    accumulate: Annotated[
+        int | None, typer.Option(min=1, help="Batches to one step.", rich_help_panel=LEARNING)
+    ] = None,
+    epochs: Annotated[int | None, typer.Option(min=1, help="At most.", rich_help_panel=LEARNING)] = None,
+    patience: Annotated[
+        int | None, typer.Option(min=1, help="Epochs without a better one before stopping.", rich_help_panel=LEARNING)
+    ] = None,
+    select: Annotated[
+        Literal["loss", "cider"] | None,
+        typer.Option(help="What makes an epoch better, on the validation clips.", rich_help_panel=LEARNING),
+    ] = None,
+    decode_epochs: Annotated[
+        int | None,
+        typer.Option(
+            min=0, help="Epochs from one captioning of the validation clips to the next.", rich_help_panel=LEARNING
+        ),
+    ] = None,
+    lr: Annotated[float | None, typer.Option(help="Learning rate.", rich_help_panel=LEARNING)] = None,
+    schedule: Annotated[
+        Literal["constant", "cosine"] | None, typer.Option(help="Of the learning rate.", rich_help_panel=LEARNING)
+    ] = None,
+    warmup_steps: Annotated[
+        int | None, typer.Option(min=0, help="In which the learning rate rises.", rich_help_panel=LEARNING)
+    ] = None,
+    clip_norm: Annotated[float | None, typer.Option(help="Longest gradient.", rich_help_panel=LEARNING)] = None,
+    freeze_cnn: Annotated[
+        bool | None,
+        typer.Option("--freeze-cnn/--train-cnn", help="Whether CNN10 learns.", rich_help_panel=LEARNING),
+    ] = None,
     captions_per_clip: Annotated[
-        int | None, typer.Option(min=1, help="Captions of a clip in one batch; the others come in other batches.")
+        int | None,
+        typer.Option(
+            min=1, help="Captions of a clip in one batch; the others come in other batches.", rich_help_panel=LEARNING
+        ),
     ] = None,
     fmax: Annotated[
-        float | None, typer.Option(help="Upper edge of the mel bands, Hz; else the tagger's, or 14000.")
+        float | None,
+        typer.Option(help="Upper edge of the mel bands, Hz; else the tagger's, or 14000.", rich_help_panel=LEARNING),
     ] = None,
-    store: Annotated[
-        Literal["float32", "float16"], typer.Option(help="Type of the weights in OUT/best; float16 is half the size.")
-    ] = "float32",
-    seed: Annotated[int | None, typer.Option()] = None,
+    seed: Annotated[int | None, typer.Option(min=0, rich_help_panel=LEARNING)] = None,
     phrases: Phrases = None,
-    known_labels: KnownLabels = False,
-    validation_fold: ValidationFold = 4,
+    known_labels: KnownLabels = None,
+    validation_fold: ValidationFold = None,
     soundscapes: Annotated[
-        int | None, typer.Option(min=1, help="Composed for an epoch.", rich_help_panel="Labelled sounds")
+        int | None, typer.Option(min=1, help="Composed for an epoch.", rich_help_panel=SOUNDS)
     ] = None,
     keep_epochs: Annotated[
         int | None,
         typer.Option(
-            min=1,
-            help="Epochs before fresh soundscapes are composed (frozen CNN10 only).",
-            rich_help_panel="Labelled sounds",
+            min=1, help="Epochs before fresh soundscapes are composed (frozen CNN10 only).", rich_help_panel=SOUNDS
         ),
     ] = None,
     tagger_epochs: Annotated[
-        int, typer.Option(min=1, help="Of the tagger that is trained first.", rich_help_panel="Labelled sounds")
-    ] = 30,
+        int | None, typer.Option(min=1, help="Of the tagger that is trained first.", rich_help_panel=SOUNDS)
+    ] = None,
+    save_minutes: Annotated[
+        float | None,
+        typer.Option(min=0, help="From one checkpoint to the next within an epoch.", rich_help_panel=RUN),
+    ] = None,
+    store: Annotated[
+        Literal["float32", "float16"] | None,
+        typer.Option(help="Type of the weights in OUT/best; float16 is half the size.", rich_help_panel=RUN),
+    ] = None,
+    tensorboard: Annotated[
+        bool | None, typer.Option("--tensorboard", help="Write for TensorBoard too.", rich_help_panel=RUN)
+    ] = None,
+    precision: Annotated[
+        Literal["auto", "float32", "bfloat16", "float16"] | None,
+        typer.Option(
+            help="Of the forward pass; auto: half of the bits if the device is made for it.", rich_help_panel="Machine"
+        ),
+    ] = None,
+    winograd: Annotated[
+        bool | None,
+        typer.Option(
+            "--winograd",
+            help="Faster convolutions on a processor; needs a C++ compiler and ninja.",
+            rich_help_panel="Machine",
+        ),
+    ] = None,
     device: Device = "auto",
     threads: Threads = None,
     quiet: Quiet = False,
 ) -> None:
-    """Train a captioner. The paper's values are the defaults; labelled sounds have their own.
+    """Train a captioner. The paper's best row is the default; labelled sounds have settings of their own.
 
     ```
-    aac train --clotho ./data --init Cnn10_mAP=0.380.pth
-    aac train --csv captions.csv --audio clips/
+    aac train --clotho ./data
+    aac train --clotho ./data --recipe base-encoder --show-config
+    aac train --csv captions.csv --audio clips/ --init runs/train/best
     aac train --sounds labelled/ --out runs/sounds
+    aac train --out runs/train --resume
+    torchrun --nproc-per-node 8 -m aaccli train --clotho ./data
     ```
 
-    Stops when the validation loss no longer falls. OUT/best is what `aac caption --model` takes.
+    Stops when the validation clips are captioned no better. OUT/best is what `aac caption --model` takes. Ctrl-C
+    finishes the step and saves; `--resume` goes on from there.
     """
     with console.errors_to_exit_codes():
-        from ..errors import ConfigError
-        from ..model.captioner import ModelConfig
-        from ..model.features import FrontEndConfig
-        from ..model.rlssr import RlssrConfig
-        from ..phrases import load_phrases
-        from ..runs import SOUNDS_TRAINING, read_init, run_on_clips, run_on_sounds
-        from ..soundscapes import SoundscapeConfig
-        from ..tagging import TaggingConfig
-        from ..training import TrainingConfig
+        from ..settings import as_toml, check_data, gather, merge, read_layer
+        from .session import Session, former_settings
 
-        if sum(source is not None for source in (clotho, csv, sounds)) != 1:
-            raise ConfigError("give one of --clotho DIR, --csv FILE (with --audio DIR), --sounds DIR")
-        if (csv is None) != (audio is None):
-            raise ConfigError("--csv and --audio go together: the captions, and the folder of the recordings")
-        given = {
-            "alpha": alpha,
-            "beta": beta,
-            "batch_size": batch_size,
-            "accumulate": accumulate,
-            "epochs": epochs,
-            "patience": patience,
-            "learning_rate": lr,
-            "freeze_cnn": freeze_cnn,
-            "captions_per_clip": captions_per_clip,
-            "soundscapes": soundscapes,
-            "keep_epochs": keep_epochs,
-            "seed": seed,
-        }
-        config = override(SOUNDS_TRAINING if sounds else TrainingConfig(), given)
-        where = pick_device(device, threads)
-        start = read_init(None if init == "none" else Path(init))
-        front_end = override(start.front_end or FrontEndConfig(), {"fmax": fmax})
-        model = ModelConfig(front_end=front_end, rlssr=RlssrConfig(distance=rlssr))
-        if sounds:
-            banks = _sound_banks(sounds, phrases, known_labels, validation_fold, front_end.sample_rate, quiet)
-            if init == "none":
-                tagging = TaggingConfig(epochs=tagger_epochs, seed=config.seed)
-                start = read_init(_pretrain(banks, front_end, tagging, out / "tagger", where, quiet))
-            book, like = load_phrases(phrases), SoundscapeConfig()
-        else:
-            clips = _clips(clotho, csv, audio, validation_csv, config)
-        with console.StepProgress("training", None, quiet) as progress:
-
-            def on_heard(done: int, total: int) -> None:
-                progress.update(done, "", total, "listening")
-
-            if sounds:
-                run = run_on_sounds(*banks, book, model, config, like, start, where, on_heard)
-            else:
-                run = run_on_clips(*clips, model, config, start, where, on_heard)
-            _train(run, out, store, progress)
-
-
-def _clips(
-    clotho: Path | None, csv: Path | None, audio: Path | None, validation_csv: Path | None, config: TrainingConfig
-) -> tuple[list[Clip], list[Clip]]:
-    """Clips to train on and to validate with."""
-    from ..data import hold_out, read_captions, read_clotho
-
-    if clotho:
-        splits = read_clotho(clotho)
-        clips, validation = splits["development"], splits.get("validation", [])
-    else:
-        assert csv and audio
-        clips, validation = read_captions(csv, audio), read_captions(validation_csv, audio) if validation_csv else []
-    if validation:
-        return clips, validation
-    return hold_out(clips, config.validation_share, config.seed)
-
-
-def _train(run: Run, out: Path, store: Literal["float32", "float16"], progress: console.StepProgress) -> None:
-    """Train and keep the best and the last model."""
-    from ..training import Epoch, Step, train
-
-    config = run.config
-    console.say(
-        f"{len(run.train.epoch(0))} examples, {len(run.vocabulary)} words, "
-        f"batches of {config.batch_size} x {config.accumulate}, on {run.net.device}"
-    )
-
-    def on_step(step: Step) -> None:
-        note = f"loss {step.loss:.3f} (words {step.cross_entropy:.3f}, rlssr {step.rlssr:.3f})"
-        note += f" {step.clips_per_second:.1f} clips/s"
-        progress.update((step.epoch - 1) * step.steps + step.step, note, config.epochs * step.steps, "training")
-
-    def on_epoch(epoch: Epoch) -> None:
-        run.save(out / "last", epoch)
-        if epoch.best:
-            run.save(out / "best", epoch, store)
-        console.say(
-            f"epoch {epoch.epoch}/{config.epochs}: loss {epoch.train_loss:.4f}, validation "
-            f"{epoch.validation_loss:.4f} (words {epoch.validation_cross_entropy:.4f}){' best' * epoch.best}, "
-            f"{epoch.seconds_per_step:.2f} s/step, {epoch.seconds:.0f} s"
+        encoder_layers = None if encoder is None else 2 * encoder
+        given = _without_none(
+            {
+                "recipe": recipe,
+                "init": init,
+                "store": store,
+                "tagger_epochs": tagger_epochs,
+                "tensorboard": tensorboard,
+                "data": {
+                    **{
+                        name: None if path is None else str(path.absolute())
+                        for name, path in {
+                            "clotho": clotho,
+                            "csv": csv,
+                            "audio": audio,
+                            "validation_csv": validation_csv,
+                            "sounds": sounds,
+                            "phrases": phrases,
+                            "cache": cache,
+                        }.items()
+                    },
+                    "known_labels": known_labels,
+                    "validation_fold": validation_fold,
+                    "workers": workers,
+                },
+                "model": {
+                    "front_end": {"fmax": fmax},
+                    "rlssr": {"distance": rlssr},
+                    "transformer": {"encoder_layers": encoder_layers},
+                },
+                "training": {
+                    "alpha": alpha,
+                    "beta": beta,
+                    "batch_size": batch_size,
+                    "accumulate": accumulate,
+                    "epochs": epochs,
+                    "patience": patience,
+                    "select": select,
+                    "decode_epochs": decode_epochs,
+                    "learning_rate": lr,
+                    "schedule": schedule,
+                    "warmup_steps": warmup_steps,
+                    "clip_norm": clip_norm,
+                    "freeze_cnn": freeze_cnn,
+                    "captions_per_clip": captions_per_clip,
+                    "soundscapes": soundscapes,
+                    "keep_epochs": keep_epochs,
+                    "save_minutes": save_minutes,
+                    "precision": precision,
+                    "winograd": winograd,
+                    "seed": seed,
+                },
+            }
         )
+        layer = read_layer(config) if config else {}
 
-    result = train(run.net, run.train, run.validation, config, on_step, on_epoch)
-    why = "no better validation loss for" if result.stopped_early else "after"
-    console.say(f"stopped {why} {config.patience if result.stopped_early else result.epochs} epochs")
-    console.say(f"best: epoch {result.best.epoch}, validation loss {result.best.validation_loss:.4f}, {out / 'best'}")
+        def read(start: str) -> Init:
+            return _read_init(start, quiet, fetch=not show_config)
 
-
-def pretrain(
-    sounds: Annotated[
-        Path, typer.Option(help="Labelled recordings: manifest.csv (file, label), or one folder a label.")
-    ],
-    out: Annotated[Path, typer.Option(help="Folder for the run; the tagger lands in OUT/tagger.")] = Path(
-        "runs/pretrain"
-    ),
-    phrases: Phrases = None,
-    known_labels: KnownLabels = False,
-    validation_fold: ValidationFold = 4,
-    fmax: Annotated[float, typer.Option(help="Upper edge of the mel bands, Hz.")] = 14000.0,
-    epochs: Annotated[int, typer.Option(min=1)] = 30,
-    batch_size: Annotated[int, typer.Option(min=2)] = 16,
-    lr: Annotated[float, typer.Option(help="Peak learning rate.")] = 1e-3,
-    seed: Annotated[int, typer.Option()] = 0,
-    device: Device = "auto",
-    threads: Threads = None,
-    quiet: Quiet = False,
-) -> None:
-    """Train CNN10 as a tagger on labelled sounds, to start `aac train` from.
-
-    ```
-    aac pretrain --sounds labelled/ --out runs/birds
-    aac train --sounds labelled/ --init runs/birds/tagger
-    ```
-
-    The stand-in for PANNs' training on AudioSet where its weights cannot be had.
-    """
-    with console.errors_to_exit_codes():
-        from ..model.features import FrontEndConfig
-        from ..tagging import TaggingConfig
-
-        front_end = FrontEndConfig(fmax=fmax)
-        config = TaggingConfig(epochs=epochs, batch_size=batch_size, learning_rate=lr, seed=seed)
-        where = pick_device(device, threads)
-        banks = _sound_banks(sounds, phrases, known_labels, validation_fold, front_end.sample_rate, quiet)
-        _pretrain(banks, front_end, config, out / "tagger", where, quiet)
+        asked = merge(layer, given)
+        if resume and (former := former_settings(out, asked)):
+            settings, start = former, None  # what it started from is in its state
+        else:
+            if not show_config:
+                check_data(asked)
+            settings, start = gather(layer, given, read)
+        if show_config:
+            typer.echo(as_toml(settings), nl=False)
+            return
+        Session(settings, out, quiet).run(start, read, resume, pick_device(device, threads))
 
 
-def _pretrain(
-    banks: tuple[SoundBank, SoundBank],
-    front_end: FrontEndConfig,
-    config: TaggingConfig,
-    out: Path,
-    device: torch.device,
-    quiet: bool,
-) -> Path:
-    """Train a tagger and keep the best; returns its folder."""
-    from ..checkpoints import TaggerInfo, save_tagger
-    from ..config import to_dict
-    from ..model.cnn10 import Tagger
-    from ..tagging import TAGGING_CNN10, TaggingScore, TaggingStep, train_tagger
+def _without_none(layer: Layer) -> Layer:
+    """What was given."""
+    some: dict[str, Any] = {k: _without_none(v) if isinstance(v, dict) else v for k, v in layer.items()}
+    return {k: v for k, v in some.items() if v is not None and v != {}}
 
-    train, held_out = banks
-    labels, cnn10 = train.labels, TAGGING_CNN10
-    validation = [(r, held_out.waveform(r)) for r in held_out.recordings if r.label in labels]
-    console.say(f"{len(labels)} labels, {len(train)} recordings to train on, {len(validation)} held out")
-    best = -1.0
 
-    def keep(tagger: Tagger, score: TaggingScore | None) -> None:
-        trained = {"config": to_dict(config), "recordings": len(train), "score": to_dict(score) if score else None}
-        save_tagger(out, tagger, TaggerInfo(front_end, cnn10, tuple(labels), trained))
+def _read_init(init: str, quiet: bool, fetch: bool) -> Init:
+    """What a run starts from; without ``fetch``, only what is on this machine."""
+    from ..runs import Init, read_init
 
-    with console.StepProgress("tagger", None, quiet) as progress:
-
-        def on_step(step: TaggingStep) -> None:
-            note = f"epoch {step.epoch}/{config.epochs} loss {step.loss:.3f} {step.crops_per_second:.1f} crops/s"
-            progress.update(step.step, note, step.steps)
-
-        def on_score(score: TaggingScore, tagger: Tagger) -> None:
-            nonlocal best
-            console.say(
-                f"epoch {score.epoch}: held out loss {score.loss:.3f}, "
-                f"label first {score.top1:.1%}, among three {score.top3:.1%}"
-            )
-            if score.top1 > best:
-                best = score.top1
-                keep(tagger, score)
-
-        tagger = train_tagger(train, validation, labels, front_end, cnn10, config, device, on_step, on_score)
-    if not validation:
-        keep(tagger, None)
-    console.say(f"tagger: {out}")
-    return out
+    if init in ("none", "tagger") or (not fetch and not Path(init).exists()):
+        return Init()
+    return read_init(Path(init))

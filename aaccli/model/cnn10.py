@@ -156,10 +156,45 @@ def mean_max(sequence: Tensor, lengths: Tensor | None) -> Tensor:
 
 @dataclass(frozen=True)
 class LoadedKeys:
-    """What became of every key of a checkpoint."""
+    """What became of every key of a checkpoint, and of the network."""
 
-    used: tuple[str, ...]
-    skipped: tuple[str, ...]
+    used: tuple[str, ...] = ()
+    skipped: tuple[str, ...] = ()  # known, and of no use here
+    unknown: tuple[str, ...] = ()  # in the checkpoint, not in the network
+    missing: tuple[str, ...] = ()  # in the network, not in the checkpoint: these keep their first values
+
+
+def load_matching(module: nn.Module, state: dict[str, Tensor], skip: tuple[str, ...] = ()) -> LoadedKeys:
+    """Fill a network with what it shares with a checkpoint, and say what became of every key.
+
+    Parameters
+    ----------
+    module : nn.Module
+    state : dict of str to Tensor
+    skip : tuple of str
+        Beginnings of keys to leave out.
+
+    Raises
+    ------
+    ValueError
+        A tensor has another shape, or no key is shared; the message lists all that does not fit.
+    """
+    skipped = tuple(k for k in state if skip and k.startswith(skip))
+    wanted = module.state_dict()
+    offered = {k: v for k, v in state.items() if k not in skipped}
+    missing = tuple(k for k in wanted if k not in offered)
+    unknown = tuple(k for k in offered if k not in wanted)
+    shared = {k: v for k, v in offered.items() if k in wanted}
+    shapes = [
+        f"shape of {k}: {tuple(v.shape)}, wanted {tuple(wanted[k].shape)}"
+        for k, v in shared.items()
+        if v.shape != wanted[k].shape
+    ]
+    if shapes or not shared:
+        problems = [*(f"missing: {k}" for k in missing), *(f"unknown: {k}" for k in unknown), *shapes]
+        raise ValueError("; ".join(problems))
+    module.load_state_dict(shared, strict=False)
+    return LoadedKeys(tuple(shared), skipped, unknown, missing)
 
 
 def load_panns(cnn10: Cnn10, state: dict[str, Tensor]) -> LoadedKeys:
@@ -171,19 +206,9 @@ def load_panns(cnn10: Cnn10, state: dict[str, Tensor]) -> LoadedKeys:
     Raises
     ------
     ValueError
-        A key is missing, unknown, or of another shape; the message lists all of them.
+        A tensor has another shape, or none is CNN10's; the message lists all that does not fit.
     """
-    skipped = tuple(k for k in state if k.startswith(FRONT_END_PREFIXES + HEAD_PREFIXES))
-    wanted = cnn10.state_dict()
-    offered = {k: v for k, v in state.items() if k not in skipped}
-    problems = [f"missing: {k}" for k in wanted if k not in offered]
-    problems += [f"unknown: {k}" for k in offered if k not in wanted]
-    problems += [
-        f"shape of {k}: {tuple(offered[k].shape)}, wanted {tuple(v.shape)}"
-        for k, v in wanted.items()
-        if k in offered and offered[k].shape != v.shape
-    ]
-    if problems:
-        raise ValueError("not a CNN10: " + "; ".join(problems))
-    cnn10.load_state_dict(offered)
-    return LoadedKeys(used=tuple(offered), skipped=skipped)
+    try:
+        return load_matching(cnn10, state, FRONT_END_PREFIXES + HEAD_PREFIXES)
+    except ValueError as error:
+        raise ValueError(f"not a CNN10: {error}") from error
