@@ -1,0 +1,190 @@
+"""``aac train`` as its user types it: killed, interrupted, taken up again, in two processes."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from aaccli.checkpoints import load_captioner
+from aaccli.cli import app
+
+RATE = 8000
+TINY = """
+recipe = "base+l1"
+[data]
+workers = 1
+[model.front_end]
+sample_rate = 8000
+window = 256
+hop = 128
+fmax = 4000
+[model.transformer]
+width = 16
+heads = 2
+feed_forward = 32
+[training]
+batch_size = 2
+accumulate = 2
+epochs = 2
+validation_share = 0.3
+decode_epochs = 0
+save_minutes = 0.0
+"""
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory, tone, write_wav) -> list[str]:
+    """Options that name nine recordings, one of them missing, and settings."""
+    folder = tmp_path_factory.mktemp("data")
+    rows = [["file_name", "caption"], ["gone.wav", "nothing"]]
+    for i in range(8):
+        write_wav(folder / f"{i}.wav", tone(200 + 300 * i, 0.3 + 0.05 * i, RATE), RATE)
+        rows += [[f"{i}.wav", f"tone {i} hums"], [f"{i}.wav", "a tone"]]
+    with (folder / "captions.csv").open("w", newline="") as file:
+        csv.writer(file).writerows(rows)
+    (folder / "tiny.toml").write_text(TINY)
+    return [
+        *("--config", str(folder / "tiny.toml"), "--csv", str(folder / "captions.csv"), "--audio", str(folder)),
+        *("--device", "cpu", "--threads", "1"),
+    ]
+
+
+def aac(*arguments: object):
+    return CliRunner().invoke(app, ["train", *map(str, arguments)])
+
+
+def start(*arguments: object, ranks: int = 1) -> subprocess.Popen:
+    python = [sys.executable]
+    if ranks > 1:
+        python += ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(ranks)]
+    command = [*python, "-m", "aaccli", "train", *map(str, arguments)]
+    return subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env={**os.environ, "OMP_NUM_THREADS": "1"})
+
+
+def steps(run: Path) -> list[dict]:
+    """Steps and epochs as they were told, without what the clock says."""
+    entries = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+    clock = {"seconds", "seconds_per_step", "clips_per_second"}
+    return [{k: v for k, v in entry.items() if k not in clock} for entry in entries]
+
+
+def wait_for_steps(process: subprocess.Popen, run: Path, count: int) -> None:
+    file, end = run / "metrics.jsonl", time.monotonic() + 240
+    while not file.is_file() or file.read_bytes().count(b"\n") < count:
+        assert process.poll() is None and time.monotonic() < end, process.communicate()
+        time.sleep(0.02)
+
+
+@pytest.fixture(scope="module")
+def whole(data, tmp_path_factory) -> Path:
+    """A run never interrupted."""
+    run = tmp_path_factory.mktemp("runs") / "whole"
+    done = aac(*data, "--out", run)
+    assert done.exit_code == 0, done.stderr
+    assert "1 of 9 recordings are left out: 1 missing" in done.stderr
+    return run
+
+
+def test_what_a_run_leaves(whole):
+    assert len(steps(whole)) == 2 * (3 + 1)  # 12 captions in steps of four
+    assert (whole / "left_out.csv").read_text().splitlines()[1].endswith("gone.wav,missing,no such file")
+    assert "<svg" in (whole / "curves.html").read_text() and "http-equiv" not in (whole / "curves.html").read_text()
+    card = (whole / "best" / "README.md").read_text()
+    assert card.startswith("---\nlibrary_name: aac\n") and "base+l1" in card and "width = 16" in card
+    assert str(whole.parent) not in card.split("```sh")[0]
+    assert load_captioner(whole / "best")[2].trained["recipe"] == "base+l1"
+    assert sorted(p.name for p in (whole / "best").iterdir()) == [
+        "README.md",
+        "config.json",
+        "model.safetensors",
+        "vocabulary.json",
+    ]
+
+
+def test_killed_at_any_moment_it_goes_on_bit_by_bit(data, whole, tmp_path):
+    run = tmp_path / "run"
+    process = start(*data, "--out", run, "--quiet")
+    wait_for_steps(process, run, 2)
+    process.send_signal(signal.SIGKILL)
+    process.communicate()
+    assert len(steps(run)) < len(steps(whole)), "it was too fast for this test"
+    done = aac("--out", run, "--resume", "--device", "cpu", "--threads", 1)
+    assert done.exit_code == 0, done.stderr
+    assert steps(run) == steps(whole)
+    for name in ("best", "last"):
+        assert (run / name / "model.safetensors").read_bytes() == (whole / name / "model.safetensors").read_bytes()
+
+
+def test_ctrl_c_ends_the_step_saves_and_exits_130(data, whole, tmp_path):
+    run = tmp_path / "run"
+    process = start(*data, "--out", run, "--save-minutes", 60)
+    wait_for_steps(process, run, 1)
+    process.send_signal(signal.SIGINT)
+    _, told = process.communicate(timeout=240)
+    assert process.returncode == 130, told
+    assert "--resume" in told and "Traceback" not in told
+    (state,) = (run / "state").iterdir()
+    assert state.name == f"epoch0000-step{len(steps(run)):06d}.pt"
+    refused = aac(*data, "--out", run)
+    assert refused.exit_code == 2 and "--resume" in refused.stderr
+    other = aac(*data, "--out", run, "--resume", "--batch-size", 3)
+    assert other.exit_code == 2 and "training.batch_size: 2 → 3" in other.stderr
+    state.write_bytes(state.read_bytes()[:1000])
+    broken = aac(*data, "--out", run, "--resume")
+    assert broken.exit_code == 1 and "cut short" in broken.stderr
+
+
+def test_two_processes_learn_as_one(data, whole, tmp_path):
+    run = tmp_path / "run"
+    process = start(*data, "--out", run, ranks=2)
+    _, told = process.communicate(timeout=300)
+    assert process.returncode == 0, told
+    assert told.count("epoch 2/2") == 1, "one of them speaks"
+    both, one = steps(run), steps(whole)
+    assert [(x["kind"], x["epoch"], x.get("step")) for x in both] == [
+        (x["kind"], x["epoch"], x.get("step")) for x in one
+    ]
+    for a, b in zip(both, one, strict=True):
+        names = (
+            ("loss", "cross_entropy", "rlssr", "gradient_norm")
+            if a["kind"] == "step"
+            else ("train_loss", "validation_loss")
+        )
+        assert [a[n] for n in names] == pytest.approx([b[n] for n in names], rel=1e-4), a
+
+
+def test_show_config_prints_what_would_run(data, tmp_path):
+    done = aac("--show-config", "--recipe", "base-encoder+pann", "--lr", "1e-5", "--no-encoder", "--rlssr", "cosine")
+    assert done.exit_code == 0
+    for line in (
+        'recipe = "base-encoder+pann"',
+        'init = "cnn10"',
+        "learning_rate = 1e-05",
+        "encoder_layers = 0",
+        'distance = "cosine"',
+    ):
+        assert line in done.stdout
+    (tmp_path / "again.toml").write_text(done.stdout)
+    assert aac("--show-config", "--config", tmp_path / "again.toml").stdout == done.stdout
+
+
+def test_resume_without_a_run_begins_one(data, tmp_path):
+    done = aac(*data, "--out", tmp_path / "run", "--resume", "--epochs", 1, "--cache", tmp_path / "cache")
+    assert done.exit_code == 0, done.stderr
+    assert "no checkpoint yet" in done.stderr
+    assert len(list((tmp_path / "cache").rglob("*.npy"))) == 8
+
+
+def test_tensorboard_that_is_not_installed_is_an_error_with_a_way_out(data, tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", None)
+    done = aac(*data, "--out", tmp_path / "run", "--tensorboard")
+    assert done.exit_code == 2 and "pip install tensorboard" in done.stderr
