@@ -186,7 +186,7 @@ def load_captioner(folder: Path) -> tuple[CaptionerNet, Vocabulary, CaptionerInf
 FRONT_END = "logmel."  # window and filterbank: computed from the config, not learned
 
 
-def learned(state: dict[str, Tensor]) -> dict[str, Tensor]:
+def learned(state: dict[str, T]) -> dict[str, T]:
     """Without what is computed from the config."""
     return {k: v for k, v in state.items() if not k.startswith(FRONT_END)}
 

@@ -137,7 +137,8 @@ def _start(init: Init, keys: LoadedKeys) -> tuple[str, ...]:
     """What became of every key that a network starts from."""
     if init.path is None:
         return ()
-    lines = [f"{'captioner' if init.captioner else 'CNN10'} of {init.path.name}: {len(keys.used)} tensors used"]
+    used = len(learned(dict.fromkeys(keys.used)))
+    lines = [f"{'captioner' if init.captioner else 'CNN10'} of {init.path.name}: {used} tensors used"]
     if keys.skipped:
         lines.append(f"skipped, front end and tagging head: {', '.join(keys.skipped)}")
     if keys.unknown:

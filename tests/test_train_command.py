@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import errno
 import json
 import os
 import signal
@@ -16,6 +17,7 @@ from typer.testing import CliRunner
 
 from aaccli.checkpoints import load_captioner
 from aaccli.cli import app
+from aaccli.commands import session
 
 RATE = 8000
 TINY = """
@@ -188,3 +190,29 @@ def test_tensorboard_that_is_not_installed_is_an_error_with_a_way_out(data, tmp_
     monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", None)
     done = aac(*data, "--out", tmp_path / "run", "--tensorboard")
     assert done.exit_code == 2 and "pip install tensorboard" in done.stderr
+
+
+def test_a_disk_that_is_full_stops_before_anything_is_lost(data, whole, tmp_path, monkeypatch):
+    run, write = tmp_path / "run", session.save_captioner
+
+    def full(folder, net, vocabulary, info, *rest):
+        if info.trained["epoch"]["epoch"] == 2:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        write(folder, net, vocabulary, info, *rest)
+
+    monkeypatch.setattr(session, "save_captioner", full)
+    failed = aac(*data, "--out", run)
+    assert failed.exit_code == 1
+    assert "No space left on device" in failed.stderr and "--resume" in failed.stderr
+    monkeypatch.undo()
+    assert aac("--out", run, "--resume", "--device", "cpu", "--threads", 1).exit_code == 0
+    assert steps(run) == steps(whole)
+
+
+def test_the_best_network_is_scored_at_the_end(data, tmp_path):
+    run = tmp_path / "run"
+    done = aac(*data, "--out", run, "--epochs", 1, "--decode-epochs", 9, "--store", "float16")
+    assert done.exit_code == 0, done.stderr
+    assert "captioning the validation clips with the best network, of epoch 1" in done.stderr
+    assert "CIDEr-D" in (run / "best" / "README.md").read_text()
+    assert "cider_d" in load_captioner(run / "best")[2].trained["epoch"]["scores"]

@@ -64,6 +64,12 @@ def former_settings(out: Path, given: Layer) -> Settings | None:
     return settings
 
 
+def check_free(out: Path) -> None:
+    """Raises ConfigError where a run would be written over unasked."""
+    if StateFolder(out / STATE).files() or (out / "best").exists():
+        raise ConfigError(f"{out}: holds a run already; go on with it by --resume, or give another --out")
+
+
 class Session:
     """One run in one process; several of them make a team."""
 
@@ -76,7 +82,7 @@ class Session:
 
     def run(self, start: Init | None, read: Callable[[str], Init], resume: bool, device: torch.device) -> None:
         """Train, and raise typer.Exit where it was interrupted."""
-        with team(device) as (self.team, device), _silent(not self.team.first):
+        with team(device) as (self.team, device), _silent(self.quiet or not self.team.first):
             state = self._former_state(resume)
             if self.team.first:
                 self.out.mkdir(parents=True, exist_ok=True)
@@ -94,10 +100,8 @@ class Session:
             raise typer.Exit(console.INTERRUPTED)
 
     def _former_state(self, resume: bool) -> dict[str, Any] | None:
-        """The state to go on from. Raises ConfigError where a run would be written over unasked."""
+        """The state to go on from."""
         if not resume:
-            if self.states.files() or (self.out / "best").exists():
-                raise ConfigError(f"{self.out}: holds a run already; go on with it by --resume, or give another --out")
             return None
         state, problems = self.states.load()
         for problem in problems:
@@ -303,7 +307,7 @@ def _duration(seconds: float) -> str:
 
 @contextmanager
 def _silent(wanted: bool) -> Iterator[None]:
-    """Nothing on stderr while all goes well: another rank speaks."""
+    """Nothing on stderr while all goes well: --quiet, or another rank speaks."""
     console.stderr.quiet = wanted
     try:
         yield

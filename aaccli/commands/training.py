@@ -188,7 +188,7 @@ def train(
     """
     with console.errors_to_exit_codes():
         from ..settings import as_toml, check_data, gather, merge, read_layer
-        from .session import Session, former_settings
+        from .session import Session, check_free, former_settings
 
         encoder_layers = None if encoder is None else 2 * encoder
         given = _without_none(
@@ -255,6 +255,8 @@ def train(
         else:
             if not show_config:
                 check_data(asked)
+                if not resume:
+                    check_free(out)
             settings, start = gather(layer, given, read)
         if show_config:
             typer.echo(as_toml(settings), nl=False)

@@ -110,7 +110,7 @@ def train_and_score(
             "--seed", seed, "--epochs", epochs, "--out", run, "--cache", out / "cache", "--resume", *extra)  # fmt: skip
         aac("evaluate", "--split", "evaluation", "--clotho", out / "clotho", "--model", run / "best", "--out", scores,
             "--metrics", "bleu,rouge_l,meteor,cider_d", "--bootstrap", 0)  # fmt: skip
-    (system,) = json.loads(scores.read_text(encoding="utf-8"))["systems"].values()
+    (system,) = json.loads(scores.read_text(encoding="utf-8"))["systems"]
     return {name: system["scores"][name] for name in METRICS}
 
 
