@@ -8,6 +8,7 @@ import typer
 
 from . import __version__
 from .commands.caption import caption
+from .commands.download import download
 from .commands.training import pretrain, train
 
 app = typer.Typer(
@@ -42,9 +43,10 @@ def _aac(
     aac caption clip.wav
     aac caption recordings/ --out captions.csv
     aac train --clotho ./data
+    aac download --list
     ```
     """
 
 
-for verb in (caption, train, pretrain):
+for verb in (caption, train, pretrain, download):
     app.command()(verb)
