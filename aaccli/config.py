@@ -39,7 +39,7 @@ def from_dict(cls: type[T], data: Any, where: str = "") -> T:
         values[name] = _value(types[name], value, place)
     try:
         return cls(**values)
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, ArithmeticError) as error:
         raise ConfigError(f"{where or cls.__name__}: {error}") from error
 
 

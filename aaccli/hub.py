@@ -205,7 +205,7 @@ class Kept:
 def kept() -> Iterator[Kept]:
     """The captioners of aac among what the Hub's cache holds."""
     try:
-        repos = scan_cache_dir().repos
+        repos = scan_cache_dir(constants.HF_HUB_CACHE).repos
     except CacheNotFound:
         return
     for repo in sorted(repos, key=lambda r: r.repo_id):
@@ -235,7 +235,7 @@ def remove(name: HubName) -> int:
         It is not there.
     """
     try:
-        cache = scan_cache_dir()
+        cache = scan_cache_dir(constants.HF_HUB_CACHE)
     except CacheNotFound as error:
         raise FetchError(f"{name} is not in the cache ({constants.HF_HUB_CACHE})") from error
     hashes = [
