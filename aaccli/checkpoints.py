@@ -22,6 +22,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save
 from torch import Tensor
+from torch.overrides import TorchFunctionMode
 
 from . import __version__
 from .config import from_dict, listed, to_dict
@@ -213,10 +214,20 @@ def _learned(state: dict[str, Tensor]) -> dict[str, Tensor]:
 def _building(folder: Path) -> Iterator[None]:
     """Lay a network out without memory for its weights; sizes that none can have are the checkpoint's fault."""
     try:
-        with torch.device("meta"):
+        with torch.device("meta"), _Unset():
             yield
     except (RuntimeError, ValueError, TypeError, ZeroDivisionError) as error:
         raise CheckpointError(f"{folder / CONFIG}: no network can be built from it ({_first_line(error)})") from error
+
+
+class _Unset(TorchFunctionMode):
+    """Skip first values: they are replaced anyway, and on "meta" some would import half of PyTorch, for seconds."""
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        kwargs = kwargs or {}
+        if getattr(func, "__module__", None) == "torch.nn.init":
+            return kwargs["tensor"] if "tensor" in kwargs else args[0]
+        return func(*args, **kwargs)
 
 
 def _read_info(folder: Path, kind: str, cls: type[T]) -> T:

@@ -1,4 +1,4 @@
-"""A real HTTP server on the loopback: files with ranges, faults on demand, and the Hub's API for the calls aac makes."""
+"""A real HTTP server on the loopback: files with ranges, faults on demand, and the Hub's API as far as aac calls it."""
 
 from __future__ import annotations
 
@@ -143,7 +143,9 @@ def _handler(server: Server) -> type[BaseHTTPRequestHandler]:
             elif revision and revision not in repo.revisions:
                 self.answer(404, b"{}", {"X-Error-Code": "RevisionNotFound"})
             elif match:
-                self.answer(200, json.dumps(_describe(name, repo, match[2])).encode(), {"Content-Type": "application/json"})
+                self.answer(
+                    200, json.dumps(_describe(name, repo, match[2])).encode(), {"Content-Type": "application/json"}
+                )
             elif file and file[3] in repo.files:
                 content = repo.files[file[3]]
                 headers = {"ETag": f'"{_blob(file[3], content)}"', "X-Repo-Commit": COMMIT, "Accept-Ranges": "bytes"}
@@ -166,7 +168,12 @@ def _describe(name: str, repo: Repo, what: str | None) -> object:
     def one(key: str, file: str, content: bytes) -> dict:
         entry: dict = {key: file, "size": len(content)}
         if file.endswith(".safetensors"):
-            entry["lfs"] = {"sha256": _blob(file, content), "oid": _blob(file, content), "size": len(content), "pointerSize": 100}
+            entry["lfs"] = {
+                "sha256": _blob(file, content),
+                "oid": _blob(file, content),
+                "size": len(content),
+                "pointerSize": 100,
+            }
         return entry
 
     if what == "tree":

@@ -22,8 +22,8 @@ from typer.testing import CliRunner
 from aaccli import archives, assets, cache, clotho, fetching
 from aaccli.archives import check_names, unpack_7z, unpack_from_zip
 from aaccli.assets import CACHED, CLOTHO, CNN10, SPICE, SPICE_JARS, Asset, ClothoSplit, Item
-from aaccli.clotho import ClothoPlan, bring
 from aaccli.cli import app
+from aaccli.clotho import ClothoPlan, bring
 from aaccli.data import read_clotho
 from aaccli.errors import DataError, FetchError
 from aaccli.weights import find_init
@@ -183,7 +183,7 @@ def test_list_and_remove(server, tmp_path):
     aac("download", "cnn10", "spice")
     rows = [line.split("\t") for line in aac("download", "--list").stdout.splitlines()]
     assert [row[0] for row in rows] == ["cnn10", "spice"]
-    assert [row[1] for row in rows][0] == str(len(CNN10_CONTENT))
+    assert rows[0][1] == str(len(CNN10_CONTENT))
     assert [row[2] for row in rows] == ["ok (md5, sha256)", "ok (sha256 as unpacked)"]
     assert all(row[3].startswith(server.url) for row in rows)
     for name in ("cnn10/Cnn10_mAP=0.380.pth", f"spice/{SPICE_JARS[1]}"):
@@ -346,7 +346,7 @@ def test_files_that_the_user_brought(server, tmp_path, monkeypatch):
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     brought, plan = tmp_path / "stick", plan_of(tmp_path / "clotho", source=tmp_path / "stick")
     brought.mkdir()
-    with pytest.raises(FetchError, match="no such file|No such file"):
+    with pytest.raises(FetchError, match="No such file"):
         bring(plan)
     for asset in plan.item.files:
         (brought / asset.file).write_bytes(server.files[f"/{asset.file}"])
@@ -372,7 +372,19 @@ def test_recordings_that_cannot_be_read(server, tmp_path, content):
 
 @pytest.mark.parametrize(
     "name",
-    ["../x", "a/../../x", "/etc/x", "C:\\x", "C:x", "..\\x", "a\\..\\..\\x", "\\\\host\\share\\x", "//host/x", "a\0b", ""],
+    [
+        "../x",
+        "a/../../x",
+        "/etc/x",
+        "C:\\x",
+        "C:x",
+        "..\\x",
+        "a\\..\\..\\x",
+        "\\\\host\\share\\x",
+        "//host/x",
+        "a\0b",
+        "",
+    ],
 )
 def test_names_that_leave_the_folder(name):
     with pytest.raises(FetchError, match="would leave the folder"):
@@ -380,7 +392,9 @@ def test_names_that_leave_the_folder(name):
 
 
 def test_names_of_clotho_are_fine():
-    check_names(Path("a.7z"), [f"development/{name}" for name in [*NAMES, "a..b.wav", "...wav", "City Ambience w_ Car.wav"]])
+    check_names(
+        Path("a.7z"), [f"development/{name}" for name in [*NAMES, "a..b.wav", "...wav", "City Ambience w_ Car.wav"]]
+    )
 
 
 def evil_7z(path: Path, name: str) -> Path:
@@ -436,7 +450,10 @@ def test_no_room_to_unpack(tmp_path, monkeypatch):
     (tmp_path / "a.zip").write_bytes(corenlp())
     usage = archives.shutil.disk_usage("/")
     monkeypatch.setattr(archives.shutil, "disk_usage", lambda path: usage._replace(free=10))
-    for unpack in (lambda: unpack_7z(tmp_path / "a.7z", tmp_path), lambda: unpack_from_zip(tmp_path / "a.zip", SPICE_JARS, tmp_path)):
+    for unpack in (
+        lambda: unpack_7z(tmp_path / "a.7z", tmp_path),
+        lambda: unpack_from_zip(tmp_path / "a.zip", SPICE_JARS, tmp_path),
+    ):
         with pytest.raises(FetchError, match="bytes are needed to unpack, 10 are free"):
             unpack()
     assert sorted(path.name for path in tmp_path.iterdir()) == ["a.7z", "a.zip"]
@@ -444,4 +461,8 @@ def test_no_room_to_unpack(tmp_path, monkeypatch):
 
 def test_by_hand_names_all_that_is_needed():
     asset = Asset("a.7z", "https://x/a.7z", 1, md5="0" * 32)
-    assert Item("clotho", "", "", (asset, asset)).by_hand(asset).endswith("aac download clotho --from FOLDER that holds it")
+    assert (
+        Item("clotho", "", "", (asset, asset))
+        .by_hand(asset)
+        .endswith("aac download clotho --from FOLDER that holds it")
+    )

@@ -232,7 +232,7 @@ def test_nobody_listens(target, monkeypatch):
 def test_more_than_was_promised_is_cut_off(server, target, told):
     asset = Asset("weights.pth", f"{server.url}/a%20file", 1000, exact=False)
     server.faults["/a file"] = [Fault(headers={"Content-Length": "", "Connection": "close"})] * told
-    with pytest.raises(FetchError, match="2,000|1,000"):
+    with pytest.raises(FetchError, match=r"2,000|1,000"):
         fetched(server, target, asset)
     assert not target.exists()
 
@@ -267,7 +267,9 @@ def test_no_room_is_said_before_anything_is_written(server, target, monkeypatch)
 @pytest.fixture
 def small_disk() -> Iterator[Path]:
     folder = Path(tempfile.mkdtemp())
-    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=200k", "tmpfs", folder], capture_output=True, text=True)
+    mounted = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=200k", "tmpfs", folder], capture_output=True, text=True
+    )
     if mounted.returncode:
         folder.rmdir()
         pytest.skip(f"no small disk can be made here: {mounted.stderr.strip()}")

@@ -35,7 +35,13 @@ def files(tmp_path_factory, tiny_model_config) -> dict[str, bytes]:
     net = CaptionerNet(tiny_model_config, len(WORDS) + 4)
     save_captioner(folder, net, Vocabulary(WORDS), CaptionerInfo(tiny_model_config, DecodingConfig(max_words=6), {}))
     own = {path.name: path.read_bytes() for path in folder.iterdir()}
-    return {**own, "README.md": b"# Tiny", "pytorch_model.bin": b"pickles", "code.py": b"import os", ".gitattributes": b""}
+    return {
+        **own,
+        "README.md": b"# Tiny",
+        "pytorch_model.bin": b"pickles",
+        "code.py": b"import os",
+        ".gitattributes": b"",
+    }
 
 
 @pytest.fixture(scope="module")
@@ -50,7 +56,9 @@ def server(one_server: Server, files: dict[str, bytes], tmp_path: Path, monkeypa
     one_server.repos = {"someone/tiny": Repo(dict(files))}
     one_server.requests.clear()
     monkeypatch.setattr(constants, "ENDPOINT", one_server.url)
-    monkeypatch.setattr(constants, "HUGGINGFACE_CO_URL_TEMPLATE", one_server.url + "/{repo_id}/resolve/{revision}/{filename}")
+    monkeypatch.setattr(
+        constants, "HUGGINGFACE_CO_URL_TEMPLATE", one_server.url + "/{repo_id}/resolve/{revision}/{filename}"
+    )
     monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "hub"))
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
     monkeypatch.delenv("HF_TOKEN", raising=False)
@@ -64,7 +72,24 @@ def server(one_server: Server, files: dict[str, bytes], tmp_path: Path, monkeypa
         ("a/b", HubName("a/b")),
         ("some-one/a.b_c-1@v1.0", HubName("some-one/a.b_c-1", "v1.0")),
         ("a/b@refs/pr/1", HubName("a/b", "refs/pr/1")),
-        *((text, None) for text in ("b", "/a/b", "./a/b", "../b", "a/b/c", "~/b", "a\\b", "C:/a", "a/b@", "a/b c", "a/", "", "a/../b")),
+        *(
+            (text, None)
+            for text in (
+                "b",
+                "/a/b",
+                "./a/b",
+                "../b",
+                "a/b/c",
+                "~/b",
+                "a\\b",
+                "C:/a",
+                "a/b@",
+                "a/b c",
+                "a/",
+                "",
+                "a/../b",
+            )
+        ),
     ],
 )
 def test_names(text, name):
@@ -74,7 +99,12 @@ def test_names(text, name):
 def test_a_model_is_fetched_once_and_then_needs_nobody(server, files):
     seen: list[Progress] = []
     folder = find_model("someone/tiny", seen.append)
-    assert sorted(path.name for path in folder.iterdir()) == ["README.md", "config.json", "model.safetensors", "vocabulary.json"]
+    assert sorted(path.name for path in folder.iterdir()) == [
+        "README.md",
+        "config.json",
+        "model.safetensors",
+        "vocabulary.json",
+    ]
     assert all((folder / name).read_bytes() == files[name] for name in hub.FILES)
     assert seen[-1].done > len(files["model.safetensors"])
     asked = {path for _, path, _ in server.requests}
@@ -111,7 +141,7 @@ def test_only_who_shows_the_token_gets_a_private_model(server, monkeypatch):
 
 
 def test_no_such_model(server):
-    with pytest.raises(FetchError, match="someone/else.*no such model.*no folder someone/else here"):
+    with pytest.raises(FetchError, match=r"someone/else.*no such model.*no folder someone/else here"):
         find_model("someone/else")
 
 
@@ -157,7 +187,9 @@ def test_a_snapshot_that_lacks_a_file_is_not_trusted(server):
 def test_without_a_network_the_answer_is_quick_and_says_what_to_do(server, monkeypatch):
     monkeypatch.setattr(constants, "ENDPOINT", "http://127.0.0.1:9")
     began = time.monotonic()
-    with pytest.raises(FetchError, match=r"not in the cache .* cannot be reached .* aac download someone/tiny; then copy"):
+    with pytest.raises(
+        FetchError, match=r"not in the cache .* cannot be reached .* aac download someone/tiny; then copy"
+    ):
         find_model("someone/tiny")
     assert time.monotonic() - began < 3
 
@@ -200,7 +232,11 @@ def test_as_a_user_types_it(one_server, files, tmp_path):
     """The environment of the Hub's tools, a fetch, and then no network at all."""
     one_server.repos = {"someone/tiny": Repo(dict(files), token="secret")}
     environment = {"HF_HOME": str(tmp_path / "hf"), "HF_ENDPOINT": one_server.url, "HF_TOKEN": "secret"}
-    environment |= {"AAC_CACHE": str(tmp_path / "aac"), "HF_HUB_CACHE": str(tmp_path / "hf" / "hub"), "HF_HUB_OFFLINE": "0"}
+    environment |= {
+        "AAC_CACHE": str(tmp_path / "aac"),
+        "HF_HUB_CACHE": str(tmp_path / "hf" / "hub"),
+        "HF_HUB_OFFLINE": "0",
+    }
     fetched = aac(environment, "download", "someone/tiny")
     assert (fetched.returncode, fetched.stdout) == (0, ""), fetched.stderr
     assert str(tmp_path / "hf") in fetched.stderr
