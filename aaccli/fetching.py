@@ -27,6 +27,7 @@ from .assets import Asset, Item
 from .errors import FetchError
 
 TRIES = 5  # in a row that bring next to nothing, then it is given up
+TRIES_UNREACHED = 3  # where nobody even answers: most likely there is no network, and the user waits
 FIRST_WAIT, LONGEST_WAIT = 1.0, 30.0  # seconds between tries; doubles
 ENOUGH = 1 << 20  # bytes: a try that brought as many does not count as failed
 TIMEOUT = httpx2.Timeout(30.0, connect=10.0)  # seconds without a byte
@@ -245,7 +246,7 @@ def _bring(asset: Asset, part: _Part) -> None:
     failures, wait, last = 0, FIRST_WAIT, ""
     with httpx2.Client(follow_redirects=True, timeout=TIMEOUT, headers=_headers()) as client:
         while True:
-            had = part.size
+            had, most = part.size, TRIES
             try:
                 if not (asset.exact and part.size == asset.size):
                     _one_try(client, asset, part)
@@ -261,6 +262,7 @@ def _bring(asset: Asset, part: _Part) -> None:
                 failures, last, asked = failures + 1, str(error), error.wait
             except httpx2.TransportError as error:  # refused, unknown host, cut, silent
                 failures, last, asked = failures + 1, str(error) or type(error).__name__, 0.0
+                most = TRIES_UNREACHED if isinstance(error, httpx2.ConnectError) and not part.size else TRIES
             except (httpx2.HTTPError, httpx2.InvalidURL) as error:  # redirects without end, among others
                 raise _GivenUpError(f"{asset.url}: {error}") from error
             except OSError as error:
@@ -269,10 +271,10 @@ def _bring(asset: Asset, part: _Part) -> None:
                 raise
             if part.size - had >= ENOUGH:
                 failures, wait = 1, FIRST_WAIT
-            if failures >= TRIES:
+            if failures >= most:
                 raise _GivenUpError(f"{asset.url} was tried {failures} times, last: {last}")
             seconds = min(max(wait, asked), LONGEST_WAIT)
-            part.watch(Progress(asset.file, part.size, asset.size, f"{last}; try {failures + 1} of {TRIES} follows"))
+            part.watch(Progress(asset.file, part.size, asset.size, f"{last}; try {failures + 1} of {most} follows"))
             time.sleep(seconds)
             wait *= 2
 

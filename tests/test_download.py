@@ -135,7 +135,7 @@ def test_without_arguments_cnn10_comes(server, tmp_path):
     assert done.exit_code == 0, done.stderr
     assert done.stdout == ""
     path = tmp_path / "cache" / "cnn10" / "Cnn10_mAP=0.380.pth"
-    assert str(path) in done.stderr
+    assert done.stderr == f"cnn10: {path}\n"
     assert path.read_bytes() == CNN10_CONTENT
     assert find_init("cnn10") == path
     assert len(server.requests) == 1

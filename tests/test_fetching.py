@@ -223,7 +223,7 @@ def test_nobody_listens(target, monkeypatch):
     monkeypatch.setattr(fetching, "FIRST_WAIT", 0.01)
     with serving() as gone:
         asset = asset_at(gone)
-    with pytest.raises(FetchError, match=r"tried 5 times.*aac download cnn10 --from FILE"):
+    with pytest.raises(FetchError, match=r"tried 3 times.*aac download cnn10 --from FILE"):
         fetched(gone, target, asset)
     assert not target.exists()
 

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import soundfile
 import torch
-from conftest import write_sound
 
 from aaccli.data import Clip
 from aaccli.model.captioner import ModelConfig
@@ -28,7 +28,8 @@ def panns(tmp_path: Path) -> Path:
 
 
 def run_from(init: Path | None, front_end: FrontEndConfig, folder: Path, small: ModelConfig) -> Run:
-    clip = Clip(write_sound(folder / "a.wav", np.zeros(4000, np.float32)), ("a dog barks",))
+    soundfile.write(folder / "a.wav", np.zeros(4000), 44100)
+    clip = Clip(folder / "a.wav", ("a dog barks",))
     model = ModelConfig(front_end, small.cnn10, small.transformer, small.rlssr)
     return run_on_clips([clip], [clip], model, TrainingConfig(), read_init(init), torch.device("cpu"))
 

@@ -22,9 +22,7 @@ CLOTHO_PANEL = "Clotho"
 def download(
     names: Annotated[
         list[str] | None,
-        typer.Argument(
-            metavar="[NAME]...", help="cnn10, clotho, spice, or OWNER/NAME[@REVISION] of a model on the Hub."
-        ),
+        typer.Argument(metavar="NAME", help="cnn10, clotho, spice, or OWNER/NAME[@REVISION] of a model on the Hub."),
     ] = None,
     show: Annotated[bool, typer.Option("--list", help="Show what the cache holds, checked, and stop.")] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Show what would come, with sizes, and stop.")] = False,

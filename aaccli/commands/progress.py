@@ -62,7 +62,8 @@ def fetch_progress(quiet: bool = False) -> Iterator[fetching.Watch]:
     try:
         yield watch
     finally:
-        bar.stop()
+        if on_terminal:
+            bar.stop()
 
 
 def size(count: int) -> str:
