@@ -18,7 +18,7 @@ from .errors import CheckpointError, DataError
 from .model.beam import DecodingConfig
 from .model.captioner import CaptionerNet, ModelConfig
 from .model.cnn10 import LoadedKeys, load_panns
-from .model.features import FrontEndConfig
+from .model.features import PANNS_FRONT_END, FrontEndConfig
 from .phrases import Entry, PhraseBook
 from .sounds import SILENCE, SoundBank
 from .soundscapes import Composer, SoundscapeConfig
@@ -52,6 +52,7 @@ class Run:
     config: TrainingConfig
     decoding: DecodingConfig
     about: dict[str, Any]  # data and start of the run, for config.json
+    start: tuple[str, ...] = ()  # how CNN10 began, in lines for people
 
     def save(self, folder: Path, epoch: Epoch, store: Store = "float32") -> None:
         """Write the network as it is now."""
@@ -108,7 +109,7 @@ def run_on_clips(
 ) -> Run:
     """Train on captioned recordings."""
     vocabulary = Vocabulary.build((c for clip in train for c in clip.captions), config.min_count)
-    net, _ = new_net(model, vocabulary, init, config.seed)
+    net, keys = new_net(model, vocabulary, init, config.seed)
     net = net.to(device)
 
     def source(clips: Sequence[Clip]) -> ClipSource:
@@ -116,7 +117,7 @@ def run_on_clips(
 
     heard = _heard(source(train), source(validation), net, config, 1, on_heard)
     about = {"clips": len(train), "validation_clips": len(validation), "init": _name(init.path)}
-    return Run(net, vocabulary, *heard, config, DecodingConfig(), about)
+    return Run(net, vocabulary, *heard, config, DecodingConfig(), about, _start(init, keys, model.front_end))
 
 
 def run_on_sounds(
@@ -136,7 +137,7 @@ def run_on_sounds(
     if held_out == [SILENCE]:
         raise DataError("no recording to validate with; choose another --validation-fold")
     vocabulary = Vocabulary.build(book_sentences([book.entry(label) for label in labels]))
-    net, _ = new_net(model, vocabulary, init, config.seed)
+    net, keys = new_net(model, vocabulary, init, config.seed)
     net = net.to(device)
     soundscapes = replace(soundscapes, captions=config.captions_per_clip)
 
@@ -159,7 +160,8 @@ def run_on_sounds(
         "soundscapes": to_dict(soundscapes),
         "init": _name(init.path),
     }
-    return Run(net, vocabulary, *heard, config, DecodingConfig(no_repeat_ngram=3, length_penalty=0.0), about)
+    decoding = DecodingConfig(no_repeat_ngram=3, length_penalty=0.0)
+    return Run(net, vocabulary, *heard, config, decoding, about, _start(init, keys, model.front_end))
 
 
 def _heard(
@@ -179,6 +181,26 @@ def book_sentences(entries: Iterable[Entry]) -> list[str]:
     said = [f"{p.subject} {verb}" for entry in entries for p in entry.phrases for verb in (p.verb, p.ing)]
     slots = dict.fromkeys("ABCZabcz", "")
     return said + [template.format_map(slots) for template in sentences.ALL_TEMPLATES] + [*sentences.REPETITION]
+
+
+def _start(init: Init, keys: LoadedKeys, used: FrontEndConfig) -> tuple[str, ...]:
+    """What became of every key that CNN10 starts from, and what it was used to hear."""
+    if init.path is None:
+        return ()
+    skipped = f"; skipped {', '.join(keys.skipped)}: front end and tagging head" if keys.skipped else ""
+    lines = (f"CNN10 of {init.path.name}: {len(keys.used)} tensors used{skipped}",)
+    heard = init.front_end or PANNS_FRONT_END
+    if heard == used:
+        return lines
+    return (*lines, f"it was trained on {_describe(heard)}; here it hears {_describe(used)}")
+
+
+def _describe(front_end: FrontEndConfig) -> str:
+    c = front_end
+    return (
+        f"{c.sample_rate / 1000:g} kHz, window {c.window}, hop {c.hop} ({1000 * c.hop / c.sample_rate:.3g} ms), "
+        f"{c.mels} mels of {c.fmin:g} to {c.fmax:g} Hz"
+    )
 
 
 def _name(path: Path | None) -> str | None:

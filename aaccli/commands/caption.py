@@ -12,6 +12,7 @@ import typer
 
 from .. import console
 from .options import Device, Quiet, Threads, override, pick_device
+from .progress import model_folder
 
 if TYPE_CHECKING:
     from ..captioning import Caption
@@ -23,7 +24,10 @@ def caption(
     ],
     out: Annotated[Path | None, typer.Option(help="Write file, caption, score to this csv.")] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace --out if it is there.")] = False,
-    model: Annotated[Path | None, typer.Option(help="Folder of a model; else the one that comes with aac.")] = None,
+    model: Annotated[
+        str | None,
+        typer.Option(help="Folder of a model, or OWNER/NAME[@REVISION] on the Hub; else the one that comes with aac."),
+    ] = None,
     beam_size: Annotated[int | None, typer.Option(min=1, help="1 is greedy.", rich_help_panel="Decoding")] = None,
     min_words: Annotated[int | None, typer.Option(min=1, rich_help_panel="Decoding")] = None,
     max_words: Annotated[int | None, typer.Option(min=1, rich_help_panel="Decoding")] = None,
@@ -59,7 +63,7 @@ def caption(
         if not files:
             raise DataError(f"{' '.join(inputs)}: no sound files there")
         bare = len(files) == 1 and not Path(inputs[0]).is_dir()
-        captioner = Captioner.load(model, pick_device(device, threads))
+        captioner = Captioner.load(model_folder(model, quiet) if model else None, pick_device(device, threads))
         chosen = {
             "beam_size": beam_size,
             "min_words": min_words,

@@ -9,6 +9,7 @@ import typer
 
 from .. import console
 from .options import Device, Quiet, Threads, override, pick_device
+from .progress import init_path
 
 if TYPE_CHECKING:
     import torch
@@ -95,7 +96,8 @@ def train(
     init: Annotated[
         str,
         typer.Option(
-            help="Start of CNN10: none, a CNN10 file of PANNs, or a tagger's folder. --sounds trains a tagger first."
+            help="Start of CNN10: none, cnn10 (of PANNs, fetched once), such a file, or a tagger's folder. "
+            "--sounds trains a tagger first."
         ),
     ] = "none",
     rlssr: Annotated[
@@ -143,7 +145,7 @@ def train(
     """Train a captioner. The paper's values are the defaults; labelled sounds have their own.
 
     ```
-    aac train --clotho ./data --init Cnn10_mAP=0.380.pth
+    aac train --clotho ./data --init cnn10
     aac train --csv captions.csv --audio clips/
     aac train --sounds labelled/ --out runs/sounds
     ```
@@ -181,7 +183,7 @@ def train(
         }
         config = override(SOUNDS_TRAINING if sounds else TrainingConfig(), given)
         where = pick_device(device, threads)
-        start = read_init(None if init == "none" else Path(init))
+        start = read_init(init_path(init, quiet))
         front_end = override(start.front_end or FrontEndConfig(), {"fmax": fmax})
         model = ModelConfig(front_end=front_end, rlssr=RlssrConfig(distance=rlssr))
         if sounds:
@@ -201,6 +203,8 @@ def train(
                 run = run_on_sounds(*banks, book, model, config, like, start, where, on_heard)
             else:
                 run = run_on_clips(*clips, model, config, start, where, on_heard)
+            for line in run.start:
+                console.say(line)
             _train(run, out, store, progress)
 
 
