@@ -25,6 +25,7 @@ from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
 from . import __version__
+from .calibration import Calibration
 from .config import from_dict, listed, to_dict
 from .errors import CheckpointError, ConfigError, UnknownSettingError
 from .jsonfile import read_json, write_json
@@ -180,6 +181,7 @@ class CaptionerInfo:
     model: ModelConfig
     decoding: DecodingConfig
     trained: dict[str, Any]  # how: settings, data, scores; for people
+    calibration: Calibration = Calibration()
 
 
 def save_captioner(
@@ -201,6 +203,11 @@ def load_captioner(folder: Path) -> tuple[CaptionerNet, Vocabulary, CaptionerInf
     _fill(net, folder / WEIGHTS)
     net.cnn10.to(memory_format=torch.channels_last)  # as it builds itself
     return net.eval(), vocabulary, info
+
+
+def write_info(folder: Path, info: CaptionerInfo) -> None:
+    """Replace what a captioner's folder says beside its weights and vocabulary."""
+    write_json(folder / CONFIG, {**_head(CAPTIONER), **to_dict(info)})
 
 
 FRONT_END = "logmel."  # window and filterbank: computed from the config, not learned

@@ -46,6 +46,8 @@ RANGES: dict[str, tuple[float, float]] = {
     "decoding.max_words": (1, 1000),
     "decoding.length_penalty": (-10, 10),
     "decoding.no_repeat_ngram": (0, 1000),
+    "calibration.slope": (-1000, 1000),
+    "calibration.intercept": (-1000, 1000),
 }
 
 
