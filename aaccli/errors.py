@@ -25,3 +25,7 @@ class ConfigError(AacError):
 
 class TrainingError(AacError):
     """A training run that cannot go on."""
+
+
+class OutputError(AacError):
+    """Results that cannot be written, or taken up again."""
