@@ -257,12 +257,13 @@ class Captioner:
         rate, wanted = reader.sample_rate, self.net.config.front_end.sample_rate
         batch: list[tuple[float, float, Tensor]] = []
         for piece in cut(reader, rate, job.windowing):
-            if len(batch) == job.batch_size or (len(batch) + 1) * job.windowing.window > BATCH_SECONDS:
+            if batch and (len(batch) == job.batch_size or (len(batch) + 1) * job.windowing.window > BATCH_SECONDS):
                 yield from self._say(batch, job)
                 batch = []
             waveform = resample(torch.from_numpy(piece.samples), rate, wanted)
             batch.append((piece.start / rate, (piece.start + len(piece.samples)) / rate, waveform))
-        yield from self._say(batch, job)
+        if batch:
+            yield from self._say(batch, job)
 
     def _say(self, batch: list[tuple[float, float, Tensor]], job: _Job) -> Iterator[Window]:
         found = self.caption_waveforms([waveform for _, _, waveform in batch], job.decoding)

@@ -44,7 +44,7 @@ def find_sources(inputs: Iterable[str], recursive: bool = True) -> list[Source]:
     """
     found: dict[str, Source] = {}
     for source in _expand(inputs, recursive):
-        found.setdefault(source.name, source)
+        found.setdefault(source.name if source.name == STDIN else os.path.abspath(source.name), source)  # noqa: PTH100
     return list(found.values())
 
 

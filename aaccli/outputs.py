@@ -285,10 +285,10 @@ class FolderOutput(_Kept):
                 f"{self.folder}: the inputs have no folder in common; caption one drive at a time"
             ) from error
         paths = {s.name: Path(os.path.relpath(os.path.abspath(s.name), root)) for s in sources}  # noqa: PTH100
-        shared = Counter(path.with_suffix("") for path in paths.values())
-        for name, path in paths.items():
-            stem = path.name if shared[path.with_suffix("")] > 1 else path.stem
-            self.targets[name] = self.folder / path.with_name(f"{stem}.{self.kind}")
+        stems = {name: path.with_suffix("") for name, path in paths.items()}
+        while shared := {stem for stem, times in Counter(stems.values()).items() if times > 1}:
+            stems = {name: paths[name] if stem in shared else stem for name, stem in stems.items()}
+        self.targets = {name: self.folder / f"{stem}.{self.kind}" for name, stem in stems.items()}
 
     def _check_unwritten(self, todo: Sequence[Job]) -> None:
         """What lies where captions will be written must be what the journal says was written there."""

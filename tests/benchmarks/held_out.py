@@ -33,7 +33,7 @@ def main() -> None:
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
 
-    captioner = Captioner.load(options.model)
+    captioner = Captioner.from_pretrained(options.model)
     known = set(captioner.info.trained["labels"])
     _, held_out = split(relabel(read_sounds(options.sounds), load_phrases()), options.fold)
     held_out = [r for r in held_out if r.label in known]
