@@ -73,15 +73,13 @@ class Reader:
 
 
 @contextmanager
-def opened(path: str | Path, sample_rate: int) -> Iterator[Reader]:
+def opened(path: str | Path) -> Iterator[Reader]:
     """Open a sound file for reading.
 
     Parameters
     ----------
     path : str or Path
         What libsndfile reads, at any rate and of any sample type, or else ffmpeg; ``-`` is standard input.
-    sample_rate : int
-        Hz that are wanted in the end. The reader has the file's own rate, or this one if that is less work.
 
     Raises
     ------
@@ -89,32 +87,48 @@ def opened(path: str | Path, sample_rate: int) -> Iterator[Reader]:
         The file is missing, a folder, a pipe, empty, or not sound. What goes wrong later is in ``Reader.error``.
     """
     if str(path) == STDIN:
-        with _spooled_stdin() as spooled, _opened(spooled, STDIN, sample_rate) as reader:
+        with _spooled_stdin() as spooled, _opened(spooled, STDIN) as reader:
             yield reader
     else:
-        with _opened(Path(path), str(path), sample_rate) as reader:
+        with _opened(Path(path), str(path)) as reader:
             yield reader
 
 
 @contextmanager
-def _opened(path: Path, name: str, sample_rate: int) -> Iterator[Reader]:
+def _opened(path: Path, name: str) -> Iterator[Reader]:
     try:
         _check_regular(path, name)
         # The bytes of the name, because libsndfile must also open names that are not UTF-8.
-        file = soundfile.SoundFile(os.fsencode(path))
+        file = _Forward(os.fsencode(path))
     except (soundfile.LibsndfileError, OSError, TypeError) as error:  # TypeError: headerless .raw
         if not isinstance(error, soundfile.LibsndfileError) or not os.access(path, os.R_OK):
             raise AudioError(f"{name}: cannot be read as sound ({_reason(error)})") from error
         if path.stat().st_size == 0:
             raise AudioError(f"{name}: cannot be read as sound (the file is empty)") from error
-        with ffmpeg.decoding(path, sample_rate, _reason(error)) as blocks:
-            yield Reader(name, sample_rate, blocks)
+        with ffmpeg.decoding(path, name, _reason(error)) as decoded:
+            yield Reader(name, _checked(decoded.sample_rate, name), decoded.blocks)
         return
     with file:
-        if not RATES[0] <= file.samplerate <= RATES[1]:
-            raise AudioError(f"{name}: cannot be read as sound (a sample rate of {file.samplerate} Hz)")
-        seconds = file.frames / file.samplerate if file.frames <= MAX_FLAC_FRAMES else None
-        yield Reader(name, file.samplerate, _soundfile_blocks(file, name), seconds)
+        rate = _checked(file.samplerate, name)
+        seconds = file.frames / rate if file.frames <= MAX_FLAC_FRAMES else None
+        yield Reader(name, rate, _soundfile_blocks(file, name), seconds)
+
+
+def _checked(sample_rate: int, name: str) -> int:
+    if not RATES[0] <= sample_rate <= RATES[1]:
+        raise AudioError(f"{name}: cannot be read as sound (a sample rate of {sample_rate} Hz)")
+    return sample_rate
+
+
+class _Forward(soundfile.SoundFile):
+    """A file that is read from its start to its end.
+
+    soundfile seeks to where it is after each block of a file that can seek. In an mp3 that is heard: the decoder has
+    lost what it overlaps the next block with.
+    """
+
+    def seekable(self) -> bool:
+        return False
 
 
 def _check_regular(path: Path, name: str) -> None:
@@ -184,13 +198,11 @@ def from_array(samples: np.ndarray | Tensor, sample_rate: int) -> Reader:
         array = array[:, None]
     if array.ndim != 2 or array.shape[1] > max(array.shape[0], 1):
         raise AudioError(f"array: shape {np.shape(samples)}, (samples,) or (samples, channels) was expected")
-    if not RATES[0] <= sample_rate <= RATES[1]:
-        raise AudioError(f"array: a sample rate of {sample_rate} Hz, {RATES[0]} to {RATES[1]} was expected")
     if array.dtype.kind not in "iuf":
         raise AudioError(f"array: samples of {array.dtype}, floats or integers were expected")
     # Block by block, so that only a block is copied.
     blocks = (_to_float(array[i : i + BLOCK]) for i in range(0, len(array), BLOCK))
-    return Reader("array", sample_rate, blocks, len(array) / sample_rate)
+    return Reader("array", _checked(sample_rate, "array"), blocks, len(array) / sample_rate)
 
 
 def _to_float(block: np.ndarray) -> np.ndarray:
@@ -220,7 +232,7 @@ def read(path: Path, sample_rate: int, max_seconds: float | None = None) -> Soun
     AudioError
         The file is missing, a folder, empty, or not sound.
     """
-    with opened(path, sample_rate) as reader:
+    with opened(path) as reader:
         limit = None if max_seconds is None else round(max_seconds * reader.sample_rate)
         blocks: list[np.ndarray] = []
         held = 0

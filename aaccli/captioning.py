@@ -26,7 +26,7 @@ from .vocabulary import Vocabulary
 from .windows import Windowing, cut
 
 MIN_SECONDS = 0.01  # less is a click of which nothing could be said
-BATCH_SECONDS = 120.0  # of padded sound heard at once: what bounds the memory of the network
+BATCH_SECONDS = 60.0  # of padded sound heard at once: what bounds the memory of the network
 
 
 @dataclass(frozen=True)
@@ -217,7 +217,7 @@ class Captioner:
         decoding : DecodingConfig, optional
             How words are chosen; else as the model's folder says.
         batch_size : int
-            Windows of one file that are heard at once, up to two minutes of sound.
+            Windows of one file that are heard at once, up to a minute of sound.
         windowing : Windowing
             How recordings are cut.
         alternatives : int
@@ -235,7 +235,7 @@ class Captioner:
 
     def _hear_file(self, name: str, job: _Job) -> Caption:
         try:
-            with audio.opened(name, self.net.config.front_end.sample_rate) as reader:
+            with audio.opened(name) as reader:
                 return self._hear(reader, job)
         except AudioError as error:
             return Caption(name, error=error)

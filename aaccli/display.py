@@ -84,7 +84,7 @@ class Display:
     def done(self, caption: Caption) -> None:
         """A file."""
         if caption.windows and self.echo and (self.lively or self.verbose):
-            self.show(caption)
+            console.stderr.print(caption_line(caption, caption.file))
         if caption.not_finite and not self.quiet:
             console.warn(
                 printable(f"{caption.file}: {caption.not_finite} samples are NaN, infinite or absurd, heard as silence")
@@ -95,10 +95,6 @@ class Display:
         self.bytes += self.sizes.get(caption.file, 0)
         self.seconds += caption.end
         self._update(self.bytes, self.seconds)
-
-    def show(self, caption: Caption, bare: bool = False) -> None:
-        target = console.stderr if console.stderr.is_terminal else Console(soft_wrap=True, highlight=False)
-        target.print(caption_line(caption, "" if bare else caption.file))
 
     def _update(self, done: float, seconds: float) -> None:
         speed = seconds / max(time.monotonic() - self.began, 1e-3)
@@ -115,12 +111,13 @@ class TerminalOutput(StreamOutput):
     def __init__(self, about: About, display: Display) -> None:
         super().__init__(sys.stdout.buffer, TextWriter(about))
         self.bare = about.bare
-        self.display = display
         display.echo = False
+        # Where both are one terminal, only what goes through the console of the bar comes out above the bar.
+        self.console = console.stderr if console.stderr.is_terminal else Console(soft_wrap=True, highlight=False)
 
     def write(self, job: Job, identity: Identity | None, caption: Caption) -> None:
         if caption.windows:
-            self.display.show(caption, self.bare)
+            self.console.print(caption_line(caption, "" if self.bare else caption.file))
         self.failed += bool(caption.error)
         self.captioned += not caption.error
 

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import shutil
+import struct
 import subprocess
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -18,49 +20,67 @@ SUFFIXES = frozenset(
     ".3gp .aac .ac3 .amr .ape .asf .avi .dts .flv .m4a .m4b .m4v .mka .mkv .mov .mp2 .mp4 .mpeg .mpg .mts .ogv .ra"
     " .tta .webm .wma .wmv .wv".split()
 )
-BLOCK_BYTES = 1 << 16
+BLOCK = 1 << 14  # samples, of all channels, read at a time
+AU_HEADER = struct.Struct(">4sIIIII")  # magic, offset of the samples, their size, encoding, sample rate, channels
+
+
+@dataclass(frozen=True)
+class Decoded:
+    """Sound as it comes out of ffmpeg."""
+
+    sample_rate: int  # Hz, the file's own
+    blocks: Iterator[np.ndarray]  # (samples, channels) float32; at its end AudioError if ffmpeg failed
 
 
 @contextmanager
-def decoding(path: Path, sample_rate: int, why: str) -> Iterator[Iterator[np.ndarray]]:
-    """Decode the first sound track of a file to mono at a sample rate.
+def decoding(path: Path, name: str, why: str) -> Iterator[Decoded]:
+    """Decode the first sound track of a file.
 
     Parameters
     ----------
     path : Path
         Anything that the ffmpeg on PATH reads.
-    sample_rate : int
-        Hz wanted.
-    why : str
-        What libsndfile said of the file, for the error.
+    name, why : str
+        What the file is called and what libsndfile said of it, for the error.
 
-    Yields
+    Raises
     ------
-    iterator of ndarray, shape (samples, 1)
-        Blocks of float32. At its end it raises AudioError if ffmpeg failed.
+    AudioError
+        There is no ffmpeg, or it cannot read the file.
     """
     program = shutil.which("ffmpeg")
     if program is None:
         raise AudioError(
-            f"{path}: cannot be read as sound ({why}); if it is sound or a video, install ffmpeg and run this again"
+            f"{name}: cannot be read as sound ({why}); if it is sound or a video, install ffmpeg and run this again"
         )
-    # Files only: a playlist in disguise must not make ffmpeg fetch anything.
+    # Files only: a playlist in disguise must not make ffmpeg fetch anything. Au, because its header can be read from
+    # a pipe in one go; channels are left as they are, because ffmpeg would mix them louder.
     command = [program, "-nostdin", "-v", "error", "-protocol_whitelist", "file", "-i", f"file:{path.absolute()}"]
-    command += ["-map", "0:a:0", "-ac", "1", "-ar", str(sample_rate), "-f", "f32le", "pipe:1"]
+    command += ["-map", "0:a:0", "-c:a", "pcm_f32be", "-f", "au", "pipe:1"]
     with tempfile.TemporaryFile() as said:  # a pipe that nobody reads could fill up and stop ffmpeg
         process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=said)
         pipe = process.stdout
         assert pipe
 
-        def blocks() -> Iterator[np.ndarray]:
-            while block := pipe.read(BLOCK_BYTES):
-                yield np.frombuffer(block[: len(block) // 4 * 4], "<f4")[:, None]
+        def check() -> None:
             if process.wait() != 0:
                 said.seek(0)
-                raise AudioError(f"{path}: cannot be read as sound ({why}; ffmpeg: {_last_line(said.read())})")
+                raise AudioError(f"{name}: cannot be read as sound ({why}; ffmpeg: {_last_line(said.read())})")
+
+        def blocks(channels: int) -> Iterator[np.ndarray]:
+            while block := pipe.read(4 * channels * max(1, BLOCK // channels)):
+                whole = len(block) // (4 * channels) * channels
+                yield np.frombuffer(block, ">f4", whole).astype(np.float32).reshape(-1, channels)
+            check()
 
         try:
-            yield blocks()
+            header = pipe.read(AU_HEADER.size)
+            if len(header) < AU_HEADER.size:
+                check()
+                raise AudioError(f"{name}: holds no samples")
+            _, offset, _, _, sample_rate, channels = AU_HEADER.unpack(header)
+            pipe.read(offset - AU_HEADER.size)
+            yield Decoded(sample_rate, blocks(channels))
         finally:
             process.kill()
             pipe.close()

@@ -1,5 +1,7 @@
 """Long sound to windows."""
 
+from itertools import pairwise
+
 import numpy as np
 import pytest
 
@@ -46,7 +48,7 @@ def test_windows_overlap_as_asked_and_leave_nothing_out():
     found = spans(100.3, Windowing(20, 3))
     assert found[0][0] == 0
     assert found[-1][1] == 100.3
-    assert all(b[0] == pytest.approx(a[1] - 3) for a, b in zip(found, found[1:], strict=False))
+    assert all(b[0] == pytest.approx(a[1] - 3) for a, b in pairwise(found))
 
 
 def test_no_sound_is_no_window():
