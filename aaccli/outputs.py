@@ -177,12 +177,18 @@ class FileOutput(_Kept):
 
     def begin(self, sources: Sequence[Source]) -> list[Job]:
         self._lock()
-        if self.path.exists() and not self.overwrite:
+        goes_on = self.path.exists() and not self.overwrite
+        if goes_on:
             if not self.journal.read():
                 raise ConfigError(f"{self.path}: is there already; give another --out, or --overwrite")
             if not self._is_as_drawn():
                 raise ConfigError(f"{self.path}: was changed since aac wrote it; move it away, or --overwrite")
         done, todo = self._plan(sources)
+        if goes_on:
+            # Without rows it is the beginning of what any journal says, the former and the one that comes now.
+            replace_file(self.path, [self.writer.head(), self.writer.foot()])
+        else:
+            self.journal.remove()
         self.journal.start(done)
         self._draw()
         self.appender = self.journal.appender()
@@ -265,11 +271,14 @@ class FolderOutput(_Kept):
         done, todo = self._plan(sources)
         if not self.overwrite:
             self._check_unwritten(todo)
+        for job in todo:  # or a journal without them would find them there
+            target = self.targets[job.source.name]
+            with reported(target):
+                target.unlink(missing_ok=True)
         self.journal.start(done)
         self.appender = self.journal.appender()
         for record in done:
-            target = self.targets.get(record.caption.file)
-            if target and not target.exists():
+            if record.caption.file in self.targets and not self.targets[record.caption.file].exists():
                 self._draw(record.caption)
         return todo
 
@@ -306,9 +315,6 @@ class FolderOutput(_Kept):
         super().join(rank, sources)
 
     def write(self, job: Job, identity: Identity | None, caption: Caption) -> None:
-        target = self.targets[job.source.name]
-        with reported(target):
-            target.unlink(missing_ok=True)  # before the journal says that what is there is right
         self._append(job, identity, caption)
         self._draw(caption)
 

@@ -69,7 +69,7 @@ class Journal:
         OutputError
             The journal is of other settings, or cannot be read.
         """
-        for path in (self.path, *self._parts()):
+        for path in (*self._parts(), self.path):  # what the journal itself says holds
             if path.exists():
                 self._read(path)
         return self.path.exists()

@@ -1,7 +1,6 @@
 """Several processes, as torchrun starts them."""
 
 import csv
-import os
 import subprocess
 import sys
 from itertools import chain
@@ -11,7 +10,9 @@ import numpy as np
 import pytest
 import soundfile
 from torch import distributed
+from typer.testing import CliRunner
 
+from aaccli.cli import app
 from aaccli.ranks import Ranks, joined
 
 REPOSITORY = Path(__file__).parents[1]
@@ -32,15 +33,24 @@ def test_alone_without_torchrun(monkeypatch):
         ranks.wait()
 
 
-def aac(*arguments, processes=0):
-    launcher = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(processes)] if processes else []
-    return subprocess.run(
-        [sys.executable, *launcher, "-m", "aaccli", "caption", *map(str, arguments), "--beam-size", "1"],
+OPTIONS = ("--beam-size", "1", "--threads", "1")
+
+
+def torchrun(processes, *arguments):
+    """`aac caption` as PyTorch's launcher starts it; gives the exit code and what was said."""
+    launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(processes)]
+    done = subprocess.run(
+        [*launcher, "-m", "aaccli", "caption", *map(str, arguments), *OPTIONS],
         cwd=REPOSITORY,
-        env={**os.environ, "OMP_NUM_THREADS": "1"},
         capture_output=True,
         text=True,
     )
+    return done.returncode, done.stderr
+
+
+def alone(*arguments):
+    done = CliRunner().invoke(app, ["caption", *map(str, arguments), *OPTIONS])
+    return done.exit_code, done.stderr
 
 
 def rows(path):
@@ -49,23 +59,22 @@ def rows(path):
 
 
 @pytest.mark.skipif(not distributed.is_gloo_available(), reason="this torch has no gloo")
-def test_two_processes_give_what_one_gives_and_either_takes_up_the_other(tmp_path):
-    folder, out, alone = tmp_path / "in", tmp_path / "two.csv", tmp_path / "one.csv"
+def test_two_processes_take_up_what_one_began_and_give_what_one_gives(tmp_path):
+    folder, out, whole = tmp_path / "in", tmp_path / "two.csv", tmp_path / "one.csv"
     folder.mkdir()
     for i in range(5):
         noise = 0.1 * np.random.default_rng(i).standard_normal(4000 + 900 * i)
         soundfile.write(folder / f"{i}.wav", noise, 16000)
     (folder / "2b.wav").write_text("no sound")
-    two = aac(folder, "--out", out, processes=2)
-    assert "5 captioned, 1 failed" in two.stderr
-    assert two.returncode == 1
+    assert alone(folder / "3.wav", "--out", out)[0] == 0
+    code, said = torchrun(2, folder, "--out", out)
+    assert "5 captioned, 1 failed" in said
+    assert "1 were done before" in said
+    assert code == 1
     assert [Path(row["file"]).name for row in rows(out)] == ["0.wav", "1.wav", "2.wav", "2b.wav", "3.wav", "4.wav"]
-    one = aac(folder, "--out", alone)
-    assert "5 captioned, 1 failed" in one.stderr
-    assert out.read_bytes() == alone.read_bytes()
-    assert not list(tmp_path.glob(".*.aac.[0-9]"))
-
+    assert alone(folder, "--out", whole)[0] == 1
+    assert out.read_bytes() == whole.read_bytes()
+    assert not list(tmp_path.glob(".*.aac.[0-9]")), "the parts are joined"
     soundfile.write(folder / "2b.wav", np.zeros(4000), 16000)
-    again = aac(folder, "--out", out)
-    assert "6 captioned, 0 failed" in again.stderr
-    assert "5 were done before" in again.stderr
+    code, said = alone(folder, "--out", out)
+    assert (code, "5 were done before" in said) == (0, True)

@@ -17,7 +17,8 @@ from typer.testing import CliRunner
 from aaccli import captioning
 from aaccli.cli import app
 from aaccli.inputs import find_sources
-from aaccli.outputs import FileOutput
+from aaccli.outputs import FileOutput, FolderOutput
+from aaccli.resume import Journal
 from aaccli.writers import About, make_writer
 
 RATE = 44100
@@ -215,6 +216,37 @@ def test_a_tree_of_subtitles(aac, folder, tmp_path):
     assert "2.srt" in done.stderr
     assert aac("--out", out, "--format", "srt", "--overwrite")[1] == 7
     assert "-->" in (out / "2.srt").read_text()
+
+
+@pytest.mark.parametrize("step", ["start", "_draw", "_append"])
+@pytest.mark.parametrize("out", ["out.csv", "out/"])
+def test_a_crash_while_it_is_taken_up_again_loses_nothing(aac, folder, tmp_path, monkeypatch, step, out):
+    """A file was added, one changed, one failed before: the rows move, and just then it stops."""
+    to = (*("--out", f"{tmp_path}/{out}"), *("--format", "csv"))
+    aac(*to)
+    sound(folder / "0b.wav", 20)
+    sound(folder / "2.wav", 30)
+    sound(folder / "3.wav", 3)
+    place = Journal if step == "start" else FileOutput if out == "out.csv" else FolderOutput
+    whole = getattr(place, step)
+
+    def crash(self, *arguments):
+        whole(self, *arguments)
+        os.kill(os.getpid(), signal.SIGKILL)
+
+    child = os.fork()
+    if child == 0:
+        monkeypatch.setattr(place, step, crash)
+        aac(*to)
+        os._exit(0)
+    assert os.WIFSIGNALED(os.waitpid(child, 0)[1])
+    done, heard = aac(*to)
+    assert done.exit_code == 0, done.stderr
+    assert heard <= 3
+    aac("--out", f"{tmp_path}/fresh-{out}", "--format", "csv")
+    for path in [tmp_path / out] if out == "out.csv" else (tmp_path / out).glob("*.csv"):
+        fresh = tmp_path / f"fresh-{path.relative_to(tmp_path)}"
+        assert path.read_bytes() == fresh.read_bytes()
 
 
 def test_ranks_that_were_killed_leave_parts_that_any_number_takes_up(folder, tmp_path):
