@@ -13,7 +13,7 @@ import reprlib
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
@@ -181,7 +181,7 @@ class CaptionerInfo:
     model: ModelConfig
     decoding: DecodingConfig
     trained: dict[str, Any]  # how: settings, data, scores; for people
-    calibration: Calibration = Calibration()
+    calibration: Calibration = field(default_factory=Calibration)
 
 
 def save_captioner(

@@ -41,3 +41,7 @@ class MetricError(AacError):
 
 class NotInstalledError(MetricError):
     """A score that cannot be computed because a program or a model is not here."""
+
+
+class OutputError(AacError):
+    """Results that cannot be written, or taken up again."""

@@ -17,7 +17,7 @@ CLIP = Path(__file__).parent / "data" / "siren.wav"
 
 @pytest.fixture(scope="module")
 def captioner():
-    return Captioner.load()
+    return Captioner.from_pretrained()
 
 
 def test_it_is_small_and_says_where_it_comes_from():

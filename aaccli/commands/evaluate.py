@@ -11,7 +11,7 @@ import typer
 
 from .. import console
 from .options import Device, Quiet, Threads, override, pick_device
-from .progress import model_folder
+from .progress import fetch_progress
 
 if TYPE_CHECKING:
     from ..data import Clip
@@ -216,25 +216,25 @@ def _captioned(
     from ..captioning import Captioner
     from ..config import to_dict
 
-    captioner = Captioner.load(model_folder(model, quiet) if model else None, pick_device(device, threads))
+    with fetch_progress(quiet) as watch:
+        captioner = Captioner.from_pretrained(model, pick_device(device, threads), watch)
     decoding = override(captioner.info.decoding, chosen)
     names = {str(clip.path): clip.path.relative_to(folder).as_posix() for clip in clips}
     said: dict[str, str] = {}
     with console.StepProgress("captioning", len(clips), quiet) as progress:
-        for done, result in enumerate(captioner.caption(names, decoding, batch_size), start=1):
+        for done, result in enumerate(captioner.stream(names, decoding, batch_size), start=1):
             if result.error:
                 console.error(str(result.error))
             else:
                 said[names[result.file]] = result.caption
             progress.update(done)
-    name = Path(model).name if model else "aac"
     return _Source(
         {names[str(clip.path)]: clip.captions for clip in clips},
-        {name: said},
+        {Path(model).name if model else "aac": said},
         title,
         {"recordings": str(folder)},
         paper=title == "Clotho evaluation",
-        model={"name": model or "the model that comes with aac", "decoding": to_dict(decoding)},
+        model={"name": captioner.name, "fingerprint": captioner.fingerprint, "decoding": to_dict(decoding)},
         recordings={names[str(clip.path)]: clip.path for clip in clips},
     )
 

@@ -78,14 +78,6 @@ def size(count: int) -> str:
     return f"{count} B"
 
 
-def model_folder(name: str | Path, quiet: bool = False) -> Path:
-    """What ``--model`` names, fetched if need be."""
-    from ..weights import find_model
-
-    with fetch_progress(quiet) as watch:
-        return find_model(name, watch)
-
-
 def init_path(name: str, quiet: bool = False) -> Path | None:
     """What ``--init`` names, fetched if need be."""
     from ..weights import find_init
