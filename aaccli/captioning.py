@@ -47,6 +47,12 @@ class Window:
     caption: str
     score: float  # mean log-probability (natural) of a word, from -inf to 0
     alternatives: tuple[Alternative, ...] = ()  # the next best, best first, where they were asked for
+    probability: float | None = None  # that the caption names what is there, where the model was calibrated
+
+    @property
+    def is_doubtful(self) -> bool:
+        """Whether the caption is more likely wrong than right, as far as that is known."""
+        return self.probability is not None and self.probability < 0.5
 
 
 @dataclass(frozen=True)
@@ -255,7 +261,9 @@ class Captioner:
         found = self.caption_waveforms([waveform for _, _, waveform in batch], job.decoding)
         for (start, end, _), hypotheses in zip(batch, found, strict=True):
             best, *others = (Alternative(self.vocabulary.decode(h.words), h.score) for h in hypotheses)
-            yield Window(start, end, best.caption, best.score, tuple(others[: job.alternatives]))
+            curve = self.info.calibration
+            probability = curve.probability(best.score) if curve.is_fitted else None
+            yield Window(start, end, best.caption, best.score, tuple(others[: job.alternatives]), probability)
 
     @torch.no_grad()
     def caption_waveforms(

@@ -30,7 +30,11 @@ def caption_line(said: Caption | Window, before: str = "") -> Text:
         The file or the time, if it needs to be told.
     """
     line = Text(f"{printable(before)}  " if before else "", style="dim")
-    return line.append(Text(printable(said.caption), style="not dim"))
+    line.append(Text(printable(said.caption), style="not dim"))
+    window = said.best if isinstance(said, Caption) else said
+    if window and window.is_doubtful:
+        line.append(Text(f"  (unsure, {window.probability:.0%})", style="yellow not dim"))
+    return line
 
 
 class Display:

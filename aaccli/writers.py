@@ -132,6 +132,7 @@ class Json:
             "end": round(caption.end, 3) if heard else None,
             "caption": heard.caption if heard else None,
             "score": round(heard.score, 4) if heard else None,
+            **(_probability(heard) if heard else {}),
             "error": str(caption.error) if caption.error else None,
             "windows": [_of_window(w) for w in caption.windows],
         }
@@ -204,7 +205,13 @@ def _of_window(window: Window) -> dict[str, Any]:
         "end": round(window.end, 3),
         "caption": window.caption,
         "score": round(window.score, 4),
-    } | ({"alternatives": others} if others else {})
+        **_probability(window),
+        **({"alternatives": others} if others else {}),
+    }
+
+
+def _probability(window: Window) -> dict[str, float]:
+    return {} if window.probability is None else {"probability": round(window.probability, 3)}
 
 
 def _json(data: Any) -> bytes:
