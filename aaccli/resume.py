@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from .captioning import Alternative, Caption, Window
-from .errors import AudioError, OutputError
+from .errors import AudioError, ConfigError, OutputError
 from .wholefile import append_whole, replace_file, reported
 
 VERSION = 1  # of the layout
@@ -66,8 +66,10 @@ class Journal:
 
         Raises
         ------
+        ConfigError
+            The journal is of other settings.
         OutputError
-            The journal is of other settings, or cannot be read.
+            It cannot be read.
         """
         for path in (*self._parts(), self.path):  # what the journal itself says holds
             if path.exists():
@@ -95,7 +97,7 @@ class Journal:
         former = settings if isinstance(settings, dict) else {}
         names = [name for name in {**ours, **former} if ours.get(name) != former.get(name)]
         changes = ", ".join(f"{name} {former.get(name)}, now {ours.get(name)}" for name in names)
-        raise OutputError(f"{path}: was begun with other settings ({changes}); give another --out, or --overwrite")
+        raise ConfigError(f"{path}: was begun with other settings ({changes}); give another --out, or --overwrite")
 
     def start(self, records: Iterable[Record]) -> None:
         """Begin again with these records alone, and without parts."""

@@ -115,7 +115,7 @@ def test_other_settings_are_refused_by_name(aac, option, tmp_path):
     aac("--out", out)
     content = out.read_bytes()
     done, heard = aac("--out", out, *option)
-    assert (done.exit_code, heard, out.read_bytes()) == (1, 0, content)
+    assert (done.exit_code, heard, out.read_bytes()) == (2, 0, content)
     assert option[0].strip("-").replace("-", "_") in done.stderr
     done, heard = aac("--out", out, *option, "--overwrite")
     assert heard == 5
