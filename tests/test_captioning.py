@@ -42,14 +42,14 @@ def sounds(tmp_path):
 
 
 def test_captions_come_in_order_and_name_the_file_as_given(captioner, sounds):
-    results = list(captioner.caption(sounds[::-1]))
+    results = list(captioner.stream(sounds[::-1]))
     assert [r.file for r in results] == [str(path) for path in sounds[::-1]]
     assert all(r.caption and r.error is None and r.score < 0 for r in results)
 
 
 def test_a_file_has_the_same_caption_alone_and_in_a_batch(captioner, sounds):
-    together = list(captioner.caption(sounds, batch_size=4))
-    alone = [next(captioner.caption([path], batch_size=1)) for path in sounds]
+    together = list(captioner.stream(sounds, batch_size=4))
+    alone = [next(captioner.stream([path], batch_size=1)) for path in sounds]
     assert [r.caption for r in together] == [r.caption for r in alone]
     assert [r.score for r in together] == pytest.approx([r.score for r in alone], abs=1e-4)
     assert len({r.caption for r in alone}) > 1, "a captioner that does not listen would pass too"
@@ -58,11 +58,11 @@ def test_a_file_has_the_same_caption_alone_and_in_a_batch(captioner, sounds):
 def test_a_bad_file_gives_its_error_and_the_others_their_captions(captioner, sounds, tmp_path):
     broken = tmp_path / "broken.wav"
     broken.write_text("no sound at all")
-    results = list(captioner.caption([sounds[0], broken, tmp_path / "missing.wav", sounds[1]], batch_size=3))
+    results = list(captioner.stream([sounds[0], broken, tmp_path / "missing.wav", sounds[1]], batch_size=3))
     assert [r.error is None for r in results] == [True, False, False, True]
     assert isinstance(results[1].error, AudioError)
     assert "broken.wav" in str(results[1].error)
-    assert results[3].caption == next(captioner.caption([sounds[1]])).caption
+    assert results[3].caption == next(captioner.stream([sounds[1]])).caption
 
 
 def test_long_sound_is_heard_window_by_window(captioner, tmp_path):
@@ -180,7 +180,7 @@ def test_the_fingerprint_tells_models_apart(captioner):
 
 
 def test_decoding_options_hold(captioner, sounds):
-    short = list(captioner.caption(sounds, DecodingConfig(max_words=2)))
+    short = list(captioner.stream(sounds, DecodingConfig(max_words=2)))
     assert all(1 <= len(r.caption.split()) <= 2 for r in short)
 
 

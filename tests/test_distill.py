@@ -21,7 +21,7 @@ CONFIG = DistillConfig(steps=4, batch_size=4, seconds=0.6, save_minutes=0, valid
 class Stand:
     """Hears loudness alone, in every number of the embedding."""
 
-    def __init__(self, threads: int) -> None: ...
+    def __init__(self) -> None: ...
 
     def __call__(self, waveforms: torch.Tensor) -> torch.Tensor:
         return waveforms.square().mean(1)[:, None, None].expand(-1, 1, teacher.WIDTH) * torch.arange(teacher.WIDTH)

@@ -15,8 +15,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from ..checkpoints import CONFIG, DEFAULT_MODEL, VOCABULARY, WEIGHTS, load_captioner, write_info
-from ..phrases import load_phrases
-from ..sounds import read_sounds, relabel, split
+from ..sounds import read_sounds, split
 
 COLUMNS = ("file", "title", "author", "licence", "source_url")
 ATTRIBUTIONS = "ATTRIBUTIONS.csv"
@@ -36,7 +35,8 @@ def embed(run: Path, sounds: Path, validation_fold: int, length_penalty: float |
         shutil.copyfile(run / name, DEFAULT_MODEL / name)
     if length_penalty is not None:
         write_info(DEFAULT_MODEL, replace(info, decoding=replace(info.decoding, length_penalty=length_penalty)))
-    trained_on, _ = split(relabel(read_sounds(sounds), load_phrases(), known_only=True), validation_fold)
+    # Recordings of no known label too: the teacher spoke of them.
+    trained_on, _ = split(read_sounds(sounds), validation_fold)
     return write_attributions(sounds / "manifest.csv", {recording.path for recording in trained_on})
 
 
