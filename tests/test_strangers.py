@@ -23,6 +23,7 @@ from typing import Any
 import pytest
 import torch
 
+from aaccli.calibration import Calibration
 from aaccli.checkpoints import (
     CONFIG,
     VOCABULARY,
@@ -258,7 +259,11 @@ def numbers(kind: Any, path: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]]:
             yield (*path, field.name)
 
 
-NUMBERS = [*numbers(ModelConfig(), ("model",)), *numbers(DecodingConfig(), ("decoding",))]
+NUMBERS = [
+    *numbers(ModelConfig(), ("model",)),
+    *numbers(DecodingConfig(), ("decoding",)),
+    *numbers(Calibration(), ("calibration",)),
+]
 
 
 def test_every_number_has_a_range_and_every_range_a_number():
