@@ -101,8 +101,10 @@ def _opened(path: Path, name: str) -> Iterator[Reader]:
         # The bytes of the name, because libsndfile must also open names that are not UTF-8.
         file = _Forward(os.fsencode(path))
     except (soundfile.LibsndfileError, OSError, TypeError) as error:  # TypeError: headerless .raw
-        if not isinstance(error, soundfile.LibsndfileError) or not os.access(path, os.R_OK):
+        if not isinstance(error, soundfile.LibsndfileError):
             raise AudioError(f"{name}: cannot be read as sound ({_reason(error)})") from error
+        if not os.access(path, os.R_OK):  # libsndfile calls it a system error
+            raise AudioError(f"{name}: cannot be read as sound (permission denied)") from error
         if path.stat().st_size == 0:
             raise AudioError(f"{name}: cannot be read as sound (the file is empty)") from error
         with ffmpeg.decoding(path, name, _reason(error)) as decoded:
