@@ -13,7 +13,8 @@ from contextlib import contextmanager
 from pathlib import Path, PurePosixPath, PureWindowsPath
 
 from .errors import FetchError
-from .fetching import CHUNK, Progress, Watch, nobody
+from .fetching import CHUNK
+from .watching import Progress, Watch, nobody
 
 MEMBER_BYTES = 1 << 30  # a jar of CoreNLP is a third of that
 

@@ -16,7 +16,8 @@ import platformdirs
 from .archives import staged, unpack_from_zip
 from .assets import CACHED, CNN10, SPICE, SPICE_JARS, Cached
 from .errors import FetchError
-from .fetching import Watch, adopt, digest, fetch, is_whole, locked, nobody
+from .fetching import adopt, digest, fetch, is_whole, locked
+from .watching import Watch, nobody
 
 SUMS = "SHA256SUMS"  # of what was unpacked: for what has no published checksum
 

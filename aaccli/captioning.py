@@ -18,11 +18,11 @@ from torch.nn.utils.rnn import pad_sequence
 from . import audio
 from .checkpoints import DEFAULT_MODEL, CaptionerInfo, load_captioner
 from .errors import AudioError, ConfigError
-from .fetching import Watch, nobody
 from .model.beam import DecodingConfig, Hypothesis, beam_search
 from .model.captioner import CaptionerNet
 from .model.features import resample
 from .vocabulary import Vocabulary
+from .watching import Watch, nobody
 from .weights import find_model
 from .windows import Windowing, cut
 

@@ -14,7 +14,8 @@ from pathlib import Path
 from .archives import staged, unpack_7z
 from .assets import Asset, ClothoSplit, Item
 from .errors import DataError, FetchError
-from .fetching import Progress, Watch, adopt, fetch, is_whole, locked, nobody
+from .fetching import adopt, fetch, is_whole, locked
+from .watching import Progress, Watch, nobody
 
 SAMPLE = 20  # recordings of a split that are read to the end
 

@@ -13,9 +13,8 @@ import os
 import re
 import shutil
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
@@ -25,6 +24,7 @@ import httpx2
 from . import __version__
 from .assets import Asset, Item
 from .errors import FetchError
+from .watching import Progress, Watch, nobody
 
 TRIES = 5  # in a row that bring next to nothing, then it is given up
 TRIES_UNREACHED = 3  # where nobody even answers: most likely there is no network, and the user waits
@@ -35,23 +35,6 @@ SLOW_SECONDS, SLOW_BYTES = 60.0, 60_000  # as few bytes in as many seconds: a de
 PASSING_STATUS = (408, 425, 429, 500, 502, 503, 504)
 MOST = 2  # times the size that is only known about
 CHUNK = 1 << 20
-
-
-@dataclass(frozen=True)
-class Progress:
-    """How far one file is, as told to whoever watches."""
-
-    file: str
-    done: int  # bytes
-    total: int | None
-    note: str = ""  # what is being done, or why there is a wait
-
-
-Watch = Callable[[Progress], None]
-
-
-def nobody(progress: Progress) -> None:
-    """Watch nothing."""
 
 
 def is_offline() -> bool:

@@ -29,9 +29,10 @@ from huggingface_hub.utils import tqdm
 
 from . import __version__
 from .errors import CheckpointError, FetchError
-from .fetching import Progress, Watch, digest, nobody
+from .fetching import digest
 from .jsonfile import read_json
 from .limits import MAX_JSON_BYTES, MAX_WEIGHTS_BYTES
+from .watching import Progress, Watch, nobody
 
 NEEDED = ("config.json", "vocabulary.json", "model.safetensors")
 FILES = (*NEEDED, "README.md")  # nothing else is ever fetched

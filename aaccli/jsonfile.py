@@ -8,10 +8,11 @@ from typing import Any
 
 from .errors import CheckpointError
 from .limits import MAX_JSON_BYTES
+from .wholefile import replace_file
 
 
 def write_json(path: Path, data: Any) -> None:
-    path.write_text(json.dumps(data, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+    replace_file(path, [(json.dumps(data, indent=2, ensure_ascii=False) + "\n").encode()])
 
 
 def read_json(path: Path) -> Any:

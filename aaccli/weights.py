@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from .cache import cache_folder, cnn10
-from .fetching import Watch, nobody
+from .watching import Watch, nobody
 
 
 def find_model(name: str | Path, watch: Watch = nobody) -> Path:
@@ -35,4 +34,6 @@ def find_init(name: str, watch: Watch = nobody) -> Path | None:
     """
     if name == "none":
         return None
+    from .cache import cache_folder, cnn10
+
     return cnn10(cache_folder(), watch=watch) if name == "cnn10" else Path(name)

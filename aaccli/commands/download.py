@@ -14,7 +14,7 @@ from .progress import fetch_progress, size
 if TYPE_CHECKING:
     from ..cache import Holding
     from ..clotho import ClothoPlan
-    from ..fetching import Watch
+    from ..watching import Watch
 
 CLOTHO_PANEL = "Clotho"
 

@@ -14,13 +14,13 @@ from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeR
 from .. import console
 
 if TYPE_CHECKING:
-    from .. import fetching
+    from .. import watching
 
 SHOWN_AFTER = 0.5  # seconds: what is quicker needs no bar
 
 
 @contextmanager
-def fetch_progress(quiet: bool = False) -> Iterator[fetching.Watch]:
+def fetch_progress(quiet: bool = False) -> Iterator[watching.Watch]:
     """A bar with speed and time left on a terminal; elsewhere (a log) a line every half minute."""
     on_terminal = console.stderr.is_terminal and not quiet
     began, next_line, last_note = time.monotonic(), 0.0, ""
@@ -35,7 +35,7 @@ def fetch_progress(quiet: bool = False) -> Iterator[fetching.Watch]:
     )
     task, shown = None, ("", "")
 
-    def watch(progress: fetching.Progress) -> None:
+    def watch(progress: watching.Progress) -> None:
         nonlocal task, shown, next_line, last_note
         waits = progress.note not in ("", "checking", "unpacking", "reading a sample")
         if waits and progress.note != last_note and not quiet:

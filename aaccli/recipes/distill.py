@@ -60,8 +60,8 @@ class DistillConfig:
     head_dropout: float = 0.2
     full_weight: int = 20  # labels with as many recordings are drawn equally often; rarer ones less, down to a tenth
     unlabelled: float = 0.12  # share of crops from recordings of no known label, which only the teacher speaks of
-    mixup: float = 0.4  # share of crops that are two sounds
-    mixup_db: float = 8.0  # they differ in level by up to this
+    mixup: float = 0.5  # share of crops that are two sounds
+    mixup_db: float = 6.0  # they differ in level by up to this
     speed: float = 0.15  # a crop is played faster or slower, pitch and all, by up to this
     degrade: DegradeConfig = field(default_factory=DegradeConfig)
     save_minutes: float = 5.0
@@ -162,7 +162,8 @@ class Lab:
         self, out: Path, bank: SoundBank, held_out: list[tuple[Recording, Tensor]], config: DistillConfig
     ) -> None:
         self.out, self.held_out, self.config = out, held_out, config
-        self.labels = sorted({r.label for r in bank.recordings if load_phrases().knows(r.label)} | {SILENCE})
+        book = load_phrases()
+        self.labels = sorted({label for label in bank.by_label if book.knows(label)} | {SILENCE})
         self.lessons = Lessons(bank, self.labels, config)
         self.teacher = teacher.Teacher()
         self.logmel = LogMel(FRONT_END)
@@ -314,13 +315,11 @@ def main(
 ) -> None:
     """Teach CNN10, resuming what is there."""
     torch.set_num_threads(threads)
-    recordings = relabel(read_sounds(sounds), load_phrases())
-    train, held = split(recordings, fold)
+    book = load_phrases()
+    train, held = split(relabel(read_sounds(sounds), book), fold)
     bank = SoundBank(train, FRONT_END.sample_rate)
     bank.load()
-    held_out = SoundBank(
-        [r for r in held if r.label in bank.by_label and load_phrases().knows(r.label)], FRONT_END.sample_rate
-    )
+    held_out = SoundBank([r for r in held if r.label in bank.by_label and book.knows(r.label)], FRONT_END.sample_rate)
     held_out.load()
     out.mkdir(parents=True, exist_ok=True)
     config = replace(DistillConfig(), steps=steps, seed=seed)

@@ -77,10 +77,10 @@ def main() -> None:
     given = options.parse_args()
     listener = Listener(given)
     recordings = listener.recordings[:: given.every]
+    sounds = [audio.read(r.path, RATE).waveform.numpy() for r in recordings]
     clean = 1.0
     for name, condition in CONDITIONS.items():
         with tempfile.TemporaryDirectory() as folder:
-            sounds = [audio.read(r.path, RATE).waveform.numpy() for r in recordings]
             files = [condition(s, Path(folder, f"{i}.wav")) for i, s in enumerate(sounds)]
             right = hits(recordings, listener.caption(files))
         clean = sum(right) / len(right) if name == "clean" else clean
