@@ -3,9 +3,10 @@
     python -m aaccli.recipes.distill --sounds ../shared/sounds --out runs/ear --fold 4
 
 CNN10 learns two things at once from crops and mixtures of them: which labels are in it, and the teacher's embedding
-of every 0.96 s (transfer learning, as PANNs' weights are in the paper). The teacher hears the clean mixture; CNN10
-hears it made fainter, filtered, noisy or cut above a frequency, so that it learns to name it all the same. The same
-command goes on where a run was stopped: every draw depends on the seed and the step alone.
+of every 0.96 s (transfer learning, as PANNs' weights are in the paper). The teacher hears two sounds one at a time and
+clean, and CNN10 is to hear in their mixture the larger of either's numbers; it hears the mixture made fainter,
+filtered, noisy or cut above a frequency, so that it learns to name it all the same. The same command goes on where a
+run was stopped: every draw depends on the seed and the step alone.
 """
 
 from __future__ import annotations
@@ -105,23 +106,28 @@ class Lessons:
         self.samples = round(config.seconds * bank.sample_rate)
 
     def batch(self, step: int) -> tuple[Tensor, Tensor]:
-        """Waveforms (B, samples) and targets (B, labels); a row of zeros where no label is known."""
+        """Sounds (B, 2, samples), which CNN10 hears as their sum, and targets (B, labels).
+
+        The second sound is zeros where there is but one; a row of zeros in the targets is no known label.
+        """
         random = np.random.default_rng([self.config.seed, step])
         rows = [self._row(random) for _ in range(self.config.batch_size)]
         return torch.stack([w for w, _ in rows]), torch.stack([t for _, t in rows])
 
     def _row(self, random: np.random.Generator) -> tuple[Tensor, Tensor]:
         waveform, target = self._sound(random)
-        if random.random() < self.config.mixup and target[self.labels.index(SILENCE)] == 0:
+        second, silence = torch.zeros_like(waveform), self.labels.index(SILENCE)
+        if random.random() < self.config.mixup and target[silence] == 0:
             other, more = self._sound(random)
-            if more[self.labels.index(SILENCE)] == 0:
-                waveform = waveform + other * 10 ** (random.uniform(-1, 1) * self.config.mixup_db / 20)
+            if more[silence] == 0:
+                second = other * 10 ** (random.uniform(-1, 1) * self.config.mixup_db / 20)
                 known = target.any() and more.any()  # half known is unknown
                 target = (target + more) / 2 if known else torch.zeros(len(self.labels))
-        peak = waveform.abs().max()
-        if target[self.labels.index(SILENCE)] == 0 and peak > 0:
-            waveform = waveform * (0.9 / peak)
-        return waveform, target
+        sounds = torch.stack((waveform, second))
+        peak = sounds.sum(0).abs().max()
+        if target[silence] == 0 and peak > 0:
+            sounds = sounds * (0.9 / peak)
+        return sounds, target
 
     def _sound(self, random: np.random.Generator) -> tuple[Tensor, Tensor]:
         target = torch.zeros(len(self.labels))
@@ -189,17 +195,23 @@ class Lab:
         heard = torch.cat([self._teach(self.lessons.batch(step)[0]).flatten(0, 1) for step in range(batches)])
         self.scale = (heard.mean(0), heard.std(0).clamp_min(0.05))
 
-    def _teach(self, waveforms: Tensor) -> Tensor:
-        return self.teacher(resample(waveforms, FRONT_END.sample_rate, teacher.RATE) * 0.5)
+    def _teach(self, sounds: Tensor) -> Tensor:
+        """What the teacher hears in either sound, as if it heard both of a mixture apart: (B, patches, 1024)."""
+        two = sounds[:, 1].any(1)
+        apart = torch.cat((sounds[:, 0], sounds[two, 1]))
+        heard = self.teacher(resample(apart, FRONT_END.sample_rate, teacher.RATE) * 0.5)
+        goal = heard[: len(sounds)].clone()
+        goal[two] = torch.maximum(goal[two], heard[len(sounds) :])
+        return goal
 
     @torch.no_grad()
     def prepare(self, step: int) -> Lesson:
         """What a step learns from."""
         assert self.scale is not None
-        waveforms, targets = self.lessons.batch(step)
-        goal = ((self._teach(waveforms) - self.scale[0]) / self.scale[1]).clamp(-5, 5)
+        sounds, targets = self.lessons.batch(step)
+        goal = ((self._teach(sounds) - self.scale[0]) / self.scale[1]).clamp(-5, 5)
         random = np.random.default_rng([self.config.seed, step, 1])
-        logmel = torch.stack([degrade(frames, random, self.config.degrade) for frames in self.logmel(waveforms)])
+        logmel = torch.stack([degrade(frames, random, self.config.degrade) for frames in self.logmel(sounds.sum(1))])
         return Lesson(logmel, goal, targets)
 
     def learn(self) -> dict[str, float]:
