@@ -44,6 +44,7 @@ from .winograd import use_winograd
 # it tells labels by it, and fails on recordings of other people (34 of 45 clips named, 15 with the top filled).
 FRONT_END = FrontEndConfig(window=2048, hop=1024, fmax=8000.0)
 TOKEN_FRAMES = 16  # log-mel frames to one step of CNN10's sequence
+DROWNED = 10**-2.5  # a sound of less than this share of the other's power in a patch is not heard there
 
 
 @dataclass(frozen=True)
@@ -196,12 +197,19 @@ class Lab:
         self.scale = (heard.mean(0), heard.std(0).clamp_min(0.05))
 
     def _teach(self, sounds: Tensor) -> Tensor:
-        """What the teacher hears in either sound, as if it heard both of a mixture apart: (B, patches, 1024)."""
+        """What the teacher hears in either sound, as if it heard both of a mixture apart: (B, patches, 1024).
+
+        Of the mixture itself it makes little (its numbers vary a fifth as much), so that it would teach not to hear.
+        """
+        apart = resample(sounds.flatten(0, 1), FRONT_END.sample_rate, teacher.RATE).view(*sounds.shape[:2], -1)
         two = sounds[:, 1].any(1)
-        apart = torch.cat((sounds[:, 0], sounds[two, 1]))
-        heard = self.teacher(resample(apart, FRONT_END.sample_rate, teacher.RATE) * 0.5)
-        goal = heard[: len(sounds)].clone()
-        goal[two] = torch.maximum(goal[two], heard[len(sounds) :])
+        heard = self.teacher(torch.cat((apart[:, 0], apart[two, 1])) * 0.5)
+        first, second = heard[: len(sounds)], heard[len(sounds) :]
+        power = teacher.patch_power(apart[two])[:, :, : heard.shape[1], None]
+        drowned = power < power.amax(1, keepdim=True) * DROWNED  # silence, above all
+        both = torch.stack((first[two], second), 1).masked_fill(drowned, -torch.inf)
+        goal = first.clone()
+        goal[two] = both.amax(1)
         return goal
 
     @torch.no_grad()
