@@ -1,4 +1,4 @@
-"""From a caption's score to the probability that it names what is there."""
+"""From a caption's log-probability to the probability that it names what is there."""
 
 from __future__ import annotations
 

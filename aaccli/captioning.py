@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from os import PathLike
 from pathlib import Path
@@ -48,6 +48,11 @@ class Window:
     score: float  # mean log-probability (natural) of a word, from -inf to 0
     alternatives: tuple[Alternative, ...] = ()  # the next best, best first, where they were asked for
     probability: float | None = None  # that the caption names what is there, where the model was calibrated
+
+    @property
+    def log_probability(self) -> float:
+        """Of the whole caption, its end included: what tells right captions from wrong ones better than the mean."""
+        return self.score * (len(self.caption.split()) + 1)
 
     @property
     def is_doubtful(self) -> bool:
@@ -261,9 +266,9 @@ class Captioner:
         found = self.caption_waveforms([waveform for _, _, waveform in batch], job.decoding)
         for (start, end, _), hypotheses in zip(batch, found, strict=True):
             best, *others = (Alternative(self.vocabulary.decode(h.words), h.score) for h in hypotheses)
+            window = Window(start, end, best.caption, best.score, tuple(others[: job.alternatives]))
             curve = self.info.calibration
-            probability = curve.probability(best.score) if curve.is_fitted else None
-            yield Window(start, end, best.caption, best.score, tuple(others[: job.alternatives]), probability)
+            yield replace(window, probability=curve.probability(window.log_probability)) if curve.is_fitted else window
 
     @torch.no_grad()
     def caption_waveforms(

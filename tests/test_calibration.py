@@ -84,7 +84,7 @@ def test_captions_have_a_probability_where_the_model_was_calibrated(tmp_path, to
     assert captioner.caption(path).best.probability is None
     captioner.info = replace(captioner.info, calibration=Calibration(2.0, 1.0))
     heard = captioner.caption(path).best
-    assert heard.probability == pytest.approx(1 / (1 + math.exp(-(2 * heard.score + 1))))
+    assert heard.probability == pytest.approx(1 / (1 + math.exp(-(2 * heard.log_probability + 1))))
 
 
 @pytest.mark.parametrize(("probability", "shown"), [(None, ""), (0.31, "  (unsure, 31%)"), (0.5, ""), (0.9, "")])

@@ -2,8 +2,9 @@
 
     python tests/benchmarks/calibration.py SOUNDS [--model DIR] [--fold 4] [--write]
 
-Captions the held-out recordings, fits the curve from score to the probability that the caption names the label, and
-prints a reliability table: the probabilities in it come from curves fitted to the other four fifths of the clips.
+Captions the held-out recordings, fits the curve from a caption's log-probability to the probability that it names the
+label, and prints a reliability table: the probabilities in it come from curves fitted to the other four fifths of the
+clips.
 --write puts the curve that is fitted to all of them into the model's config.json.
 """
 
@@ -24,7 +25,7 @@ def main() -> None:
     given = options.parse_args()
     listener = Listener(given)
     captions = listener.caption([r.path for r in listener.recordings])
-    right, scores = hits(listener.recordings, captions), [c.score for c in captions]
+    right, scores = hits(listener.recordings, captions), [c.best.log_probability for c in captions]
     part = [i % PARTS for i in range(len(scores))]
     random.Random(0).shuffle(part)
     probabilities = [0.0] * len(scores)
