@@ -1,25 +1,36 @@
 """Sound in, sentence out.
 
 >>> from aaccli import Captioner  # doctest: +SKIP
->>> for caption in Captioner.load().caption(["clip.wav"]):  # doctest: +SKIP
-...     print(caption.caption)
+>>> captioner = Captioner.from_pretrained()  # doctest: +SKIP
+>>> print(captioner.caption("clip.wav").caption)  # doctest: +SKIP
+>>> for result in captioner.stream(["a.flac", "street.mp3"]):  # doctest: +SKIP
+...     print(result.file, result.caption, result.score, result.error)
 """
 
 from __future__ import annotations
 
+from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from .captioning import Caption, Captioner
+    from .captioning import Alternative, Caption, Captioner, Window
+    from .model.beam import DecodingConfig
+    from .windows import Windowing
 
 __version__ = "0.1.0"
-__all__ = ["Caption", "Captioner", "__version__"]
+_HOMES = {
+    "Alternative": "captioning",
+    "Caption": "captioning",
+    "Captioner": "captioning",
+    "DecodingConfig": "model.beam",
+    "Window": "captioning",
+    "Windowing": "windows",
+}
+__all__ = ["Alternative", "Caption", "Captioner", "DecodingConfig", "Window", "Windowing", "__version__"]
 
 
 def __getattr__(name: str) -> object:
     # On first use, so that importing aaccli (and aac --help) does not import torch.
-    if name in ("Caption", "Captioner"):
-        from . import captioning
-
-        return getattr(captioning, name)
+    if name in _HOMES:
+        return getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

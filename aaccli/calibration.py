@@ -1,4 +1,4 @@
-"""From a caption's score to the probability that it names what is there."""
+"""From a caption's log-probability to the probability that it names what is there."""
 
 from __future__ import annotations
 
@@ -13,8 +13,12 @@ import numpy as np
 class Calibration:
     """A logistic curve over scores (Platt, 1999), fitted to recordings that the model was not trained on."""
 
-    slope: float
-    intercept: float
+    slope: float = 0.0  # none: nothing was fitted
+    intercept: float = 0.0
+
+    @property
+    def is_fitted(self) -> bool:
+        return self.slope != 0
 
     def probability(self, score: float) -> float:
         """Probability, from 0 to 1, that a caption of this score is right; 0 where there is no score."""

@@ -10,7 +10,7 @@ import torch
 from . import __version__
 from .config import to_dict, to_toml
 from .curves import SCORES
-from .settings import Settings
+from .settings import Settings, init_name
 from .training import Epoch
 
 HEAD = """---
@@ -91,4 +91,5 @@ def _settings(settings: Settings) -> str:
     """All settings but the places of the data, which are of one machine."""
     data = to_dict(settings)
     del data["data"]
+    data["init"] = init_name(settings.init)
     return f"<details><summary>settings</summary>\n\n```toml\n{to_toml(data)}\n```\n\n</details>"

@@ -1,37 +1,52 @@
 """Checkpoints on disk: folders of config.json, model.safetensors and, for a captioner, vocabulary.json.
 
-A folder is written beside its final place and then moved there, so that a reader never sees half of one.
+A folder is written beside its final place and then moved there, so that a reader never sees half of one. A folder that
+is read may come from a stranger: its config is held against types and ranges, its tensors' names, types and shapes
+against the network that the config describes, before any memory is taken for them. Nothing is unpickled.
 """
 
 from __future__ import annotations
 
 import os
+import re
+import reprlib
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
 import numpy as np
 import torch
-from safetensors import SafetensorError
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save
 from torch import Tensor
+from torch.overrides import TorchFunctionMode
 
-from .config import from_dict, to_dict
-from .errors import CheckpointError, ConfigError
+from . import __version__
+from .calibration import Calibration
+from .config import from_dict, listed, to_dict
+from .errors import CheckpointError, ConfigError, UnknownSettingError
 from .jsonfile import read_json, write_json
+from .limits import MAX_LABELS, MAX_PANNS_BYTES, MAX_PARAMETERS, MAX_WORD_LENGTH, check_ranges
 from .model.beam import DecodingConfig
 from .model.captioner import CaptionerNet, ModelConfig
 from .model.cnn10 import Cnn10Config, Tagger
 from .model.features import FrontEndConfig
 from .vocabulary import Vocabulary
+from .wholefile import reported
 
 CONFIG, WEIGHTS, VOCABULARY, CARD = "config.json", "model.safetensors", "vocabulary.json", "README.md"
 VERSION = 1  # of the folder's format; a reader refuses what is newer
+HEADER_BYTES = 1 << 20  # of a safetensors file, at most
 Store = Literal["float32", "float16"]
 T = TypeVar("T")
+
+
+def _head(kind: str) -> dict[str, Any]:
+    """What every config.json opens with; ``aac`` is the version that wrote it."""
+    return {"format": kind, "version": VERSION, "aac": __version__}
 
 
 @contextmanager
@@ -71,17 +86,27 @@ def replacing(folder: Path) -> Iterator[Path]:
 def read_config(folder: Path, kind: str) -> dict[str, Any]:
     """Read config.json and check that it describes a ``kind`` that this version knows."""
     if not folder.is_dir():
-        raise CheckpointError(f"{folder}: no such folder; a model is a folder with {CONFIG}, {WEIGHTS}")
+        raise CheckpointError(
+            f"{folder}: no such folder; a model is a folder with {CONFIG}, {WEIGHTS}, or OWNER/NAME on the Hub"
+        )
     config = read_json(folder / CONFIG)
     if not isinstance(config, dict) or config.get("format") != kind:
         found = config.get("format") if isinstance(config, dict) else None
-        raise CheckpointError(f"{folder / CONFIG}: format is {found!r}, {kind!r} was expected")
-    if config.get("version") != VERSION:
+        raise CheckpointError(f"{folder / CONFIG}: format is {reprlib.repr(found)}, {kind!r} was expected")
+    version = config.get("version")
+    if type(version) is not int or version != VERSION:
         raise CheckpointError(
-            f"{folder / CONFIG}: format version {config.get('version')!r}, this aac reads {VERSION}; "
-            "pip install --upgrade aac"
+            f"{folder / CONFIG}: format version {reprlib.repr(version)}, this aac reads {VERSION}; {_upgrade(config)}"
         )
     return config
+
+
+def _upgrade(config: dict[str, Any]) -> str:
+    """What to type where a newer version wrote the config."""
+    written = config.get("aac")
+    if isinstance(written, str) and re.fullmatch(r"\d+(\.\w+){1,3}", written, re.ASCII) and written != __version__:
+        return f"aac {written} wrote it, this is {__version__}: pip install --upgrade 'aac>={written}'"
+    return f"this is aac {__version__}, if a newer one wrote it: pip install --upgrade aac"
 
 
 def save_weights(path: Path, state: dict[str, Tensor], store: Store = "float32") -> None:
@@ -107,9 +132,7 @@ def load_weights(path: Path) -> dict[str, Tensor]:
     try:
         state = load_file(path)
     except (SafetensorError, OSError) as error:
-        raise CheckpointError(
-            f"{path}: damaged or not safetensors ({error}); fetch or train the model again"
-        ) from error
+        raise CheckpointError(_damaged(path, error)) from error
     return {k: v.float() if v.is_floating_point() else v for k, v in state.items()}
 
 
@@ -128,17 +151,23 @@ TAGGER = "aac-tagger"
 
 def save_tagger(folder: Path, tagger: Tagger, info: TaggerInfo) -> None:
     """Write a tagger as a folder."""
-    with replacing(folder) as fresh:
-        write_json(fresh / CONFIG, {"format": TAGGER, "version": VERSION, **to_dict(info)})
+    with reported(folder), replacing(folder) as fresh:
+        write_json(fresh / CONFIG, {**_head(TAGGER), **to_dict(info)})
         save_weights(fresh / WEIGHTS, tagger.state_dict())
 
 
 def load_tagger(folder: Path) -> tuple[Tagger, TaggerInfo]:
     """Read a tagger's folder; raises CheckpointError where it is not one."""
     info = _read_info(folder, TAGGER, TaggerInfo)
+    if not 1 <= len(info.labels) <= MAX_LABELS:
+        raise CheckpointError(f"{folder / CONFIG}: {len(info.labels):,} labels, 1 to {MAX_LABELS:,} were expected")
+    strange = [label for label in info.labels if not label.isprintable() or len(label) > MAX_WORD_LENGTH]
+    if strange:
+        raise CheckpointError(f"{folder / CONFIG}: strange labels {listed(strange)}")
     with _building(folder):
         tagger = Tagger(info.cnn10, len(info.labels), info.front_end.mels)
-    load_state(tagger, load_weights(folder / WEIGHTS), folder / WEIGHTS)
+    _fill(tagger, folder / WEIGHTS)
+    tagger.cnn10.to(memory_format=torch.channels_last)  # as it builds itself
     return tagger.eval(), info
 
 
@@ -153,6 +182,7 @@ class CaptionerInfo:
     model: ModelConfig
     decoding: DecodingConfig
     trained: dict[str, Any]  # how: settings, data, scores; for people
+    calibration: Calibration = field(default_factory=Calibration)
 
 
 def save_captioner(
@@ -164,8 +194,8 @@ def save_captioner(
     card: str = "",
 ) -> None:
     """Write a captioner as a folder: what ``--model`` takes; ``card`` is its model card, markdown."""
-    with replacing(folder) as fresh:
-        write_json(fresh / CONFIG, {"format": CAPTIONER, "version": VERSION, **to_dict(info)})
+    with reported(folder), replacing(folder) as fresh:
+        write_json(fresh / CONFIG, {**_head(CAPTIONER), **to_dict(info)})
         vocabulary.save(fresh / VOCABULARY)
         save_weights(fresh / WEIGHTS, learned(net.state_dict()), store)
         if card:
@@ -178,9 +208,14 @@ def load_captioner(folder: Path) -> tuple[CaptionerNet, Vocabulary, CaptionerInf
     vocabulary = Vocabulary.load(folder / VOCABULARY)
     with _building(folder):
         net = CaptionerNet(info.model, len(vocabulary))
-    front_end = {k: v for k, v in net.state_dict().items() if k.startswith(FRONT_END)}
-    load_state(net, {**load_weights(folder / WEIGHTS), **front_end}, folder / WEIGHTS)
+    _fill(net, folder / WEIGHTS)
+    net.cnn10.to(memory_format=torch.channels_last)  # as it builds itself
     return net.eval(), vocabulary, info
+
+
+def write_info(folder: Path, info: CaptionerInfo) -> None:
+    """Replace what a captioner's folder says beside its weights and vocabulary."""
+    write_json(folder / CONFIG, {**_head(CAPTIONER), **to_dict(info)})
 
 
 FRONT_END = "logmel."  # window and filterbank: computed from the config, not learned
@@ -193,27 +228,81 @@ def learned(state: dict[str, T]) -> dict[str, T]:
 
 @contextmanager
 def _building(folder: Path) -> Iterator[None]:
-    """Sizes that no network can have are the checkpoint's fault."""
+    """Lay a network out without memory for its weights; sizes that none can have are the checkpoint's fault."""
     try:
-        yield
+        with torch.device("meta"), _Unset():
+            yield
     except (RuntimeError, ValueError, TypeError, ZeroDivisionError) as error:
         raise CheckpointError(f"{folder / CONFIG}: no network can be built from it ({_first_line(error)})") from error
+
+
+class _Unset(TorchFunctionMode):
+    """Skip first values: they are replaced anyway, and on "meta" some would import half of PyTorch, for seconds."""
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        kwargs = kwargs or {}
+        if getattr(func, "__module__", None) == "torch.nn.init":
+            return kwargs["tensor"] if "tensor" in kwargs else args[0]
+        return func(*args, **kwargs)
 
 
 def _read_info(folder: Path, kind: str, cls: type[T]) -> T:
     config = read_config(folder, kind)
     try:
-        return from_dict(cls, {k: v for k, v in config.items() if k not in ("format", "version")})
+        info = from_dict(cls, {k: v for k, v in config.items() if k not in _head(kind)})
+        check_ranges(info)
+        return info
+    except UnknownSettingError as error:
+        raise CheckpointError(f"{folder / CONFIG}: {error}; {_upgrade(config)}") from error
     except ConfigError as error:
         raise CheckpointError(f"{folder / CONFIG}: {error}") from error
 
 
-def load_state(module: torch.nn.Module, state: dict[str, Tensor], path: Path) -> None:
-    """Fill a module; raises CheckpointError that lists the keys and shapes that do not fit."""
+def _fill(module: torch.nn.Module, path: Path) -> None:
+    """Give a network that was only laid out its weights; raises CheckpointError that lists what does not fit."""
+    wanted = learned(module.state_dict())
+    check_header(path, wanted)
+    state = {k: v.clone() for k, v in load_weights(path).items()}  # the file may be replaced while the network lives
+    not_finite = [k for k, v in state.items() if not v.isfinite().all()]
+    if not_finite:
+        raise CheckpointError(f"{path}: values that are no numbers in {listed(not_finite)}; train or fetch it again")
+    front_end = {k: v for k, v in module.state_dict().items() if k not in wanted}
+    module.load_state_dict({**state, **front_end}, assign=True)
+
+
+def check_header(path: Path, wanted: dict[str, Tensor]) -> None:
+    """Hold names, types and shapes in a safetensors file against the tensors wanted, before any of it is loaded.
+
+    Raises
+    ------
+    CheckpointError
+        The file is missing, damaged or too large, or something does not fit; the message lists it.
+    """
+    if not path.is_file():
+        raise CheckpointError(f"{path}: no such file")
+    numbers = sum(v.numel() for v in wanted.values())
+    if numbers > MAX_PARAMETERS:
+        raise CheckpointError(f"{path.with_name(CONFIG)}: asks for {numbers:,} weights, over {MAX_PARAMETERS:,}")
+    most = 8 * numbers + HEADER_BYTES
+    if path.stat().st_size > most:
+        raise CheckpointError(f"{path}: {path.stat().st_size:,} bytes, its {CONFIG} asks for {most:,} at most")
     try:
-        module.load_state_dict(state)
-    except RuntimeError as error:
-        raise CheckpointError(f"{path}: does not fit its {CONFIG} ({' '.join(str(error).split())})") from error
+        with safe_open(path, "pt") as file:
+            found = {k: (file.get_slice(k).get_dtype(), tuple(file.get_slice(k).get_shape())) for k in file.keys()}  # noqa: SIM118
+    except (SafetensorError, OSError) as error:
+        raise CheckpointError(_damaged(path, error)) from error
+    problems = [f"missing: {k}" for k in wanted if k not in found] + [f"unknown: {k}" for k in found if k not in wanted]
+    for key, value in wanted.items():
+        kinds = ("F32", "F16", "BF16") if value.is_floating_point() else ("I64",)
+        kind, shape = found.get(key, (kinds[0], value.shape))
+        if kind not in kinds or shape != value.shape:
+            problems.append(f"{key}: {kind} {shape}, wanted {kinds[0]} {tuple(value.shape)}")
+    if problems:
+        raise CheckpointError(f"{path}: does not fit its {CONFIG} ({listed(problems)})")
+
+
+def _damaged(path: Path, error: Exception) -> str:
+    return f"{path}: damaged or not safetensors ({str(error)[:200]!r}); fetch or train the model again"
 
 
 def load_panns_file(path: Path) -> dict[str, Tensor]:
@@ -225,7 +314,12 @@ def load_panns_file(path: Path) -> dict[str, Tensor]:
         The file is missing, damaged, holds other objects, or has no 'model'.
     """
     if not path.is_file():
-        raise CheckpointError(f"{path}: no such file; --init takes a CNN10 of PANNs, a tagger's folder, or none")
+        raise CheckpointError(
+            f"{path}: no such file; --init takes none, cnn10, a CNN10 file of PANNs, a tagger's or a captioner's "
+            "folder, or OWNER/NAME"
+        )
+    if path.stat().st_size > MAX_PANNS_BYTES:
+        raise CheckpointError(f"{path}: {path.stat().st_size:,} bytes, a CNN10 of PANNs has 25 million")
     # The published file keeps its sampler's state, numpy arrays, beside the weights.
     try:
         with torch.serialization.safe_globals(_numpy_parts()):

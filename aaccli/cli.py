@@ -8,6 +8,7 @@ import typer
 
 from . import __version__
 from .commands.caption import caption
+from .commands.download import download
 from .commands.evaluate import evaluate
 from .commands.pretraining import pretrain
 from .commands.training import train
@@ -45,9 +46,10 @@ def _aac(
     aac caption recordings/ --out captions.csv
     aac train --clotho ./data
     aac evaluate --predictions mine.csv --references references.csv
+    aac download --list
     ```
     """
 
 
-for verb in (caption, train, pretrain, evaluate):
+for verb in (caption, train, pretrain, evaluate, download):
     app.command()(verb)

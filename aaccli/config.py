@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import reprlib
 import typing
 from typing import Any, TypeVar
 
-from .errors import ConfigError
+from .errors import ConfigError, UnknownSettingError
 
 T = TypeVar("T")
 
@@ -22,22 +23,24 @@ def from_dict(cls: type[T], data: Any, where: str = "") -> T:
 
     Raises
     ------
+    UnknownSettingError
+        A field is unknown: a newer version wrote it.
     ConfigError
-        A field is unknown (a newer version wrote it) or of the wrong type.
+        A value is of the wrong type, or makes no sense.
     """
     if not isinstance(data, dict):
-        raise ConfigError(f"{where or cls.__name__}: a table of settings was expected, not {data!r}")
+        raise ConfigError(f"{where or cls.__name__}: a table of settings was expected, not {reprlib.repr(data)}")
     types = typing.get_type_hints(cls)
     unknown = sorted(set(data) - {f.name for f in dataclasses.fields(cls)})  # type: ignore[arg-type]
     if unknown:
-        raise ConfigError(f"{where or cls.__name__}: unknown settings {', '.join(unknown)}")
+        raise UnknownSettingError(f"{where or cls.__name__}: unknown settings {listed(unknown)}")
     values = {}
     for name, value in data.items():
         place = f"{where}.{name}" if where else name
         values[name] = _value(types[name], value, place)
     try:
         return cls(**values)
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, ArithmeticError) as error:
         raise ConfigError(f"{where or cls.__name__}: {error}") from error
 
 
@@ -54,6 +57,12 @@ def _toml(value: Any) -> str:
         return f"[{', '.join(map(_toml, value))}]"
     # JSON's strings, numbers and booleans are TOML's too.
     return json.dumps(value, ensure_ascii=False)
+
+
+def listed(names: list[str], most: int = 5) -> str:
+    """Names that a stranger may have chosen, in a message: not too many, not too long, nothing a terminal obeys."""
+    shown = [name if name.isprintable() and len(name) <= 80 else reprlib.repr(name) for name in names[:most]]
+    return ", ".join(shown) + (f" and {len(names) - most} more" if len(names) > most else "")
 
 
 def _value(kind: Any, value: Any, where: str) -> Any:
@@ -76,4 +85,4 @@ def _value(kind: Any, value: Any, where: str) -> Any:
                 return tuple(_value(k, v, f"{where}[{i}]") for i, (k, v) in enumerate(zip(kinds, value, strict=True)))
     elif isinstance(value, origin) and not (isinstance(value, bool) and origin is not bool):
         return value
-    raise ConfigError(f"{where}: {value!r} does not fit {kind}")
+    raise ConfigError(f"{where}: {reprlib.repr(value)} does not fit {kind}")

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 import torch
 from torch import Tensor, distributed, nn
 
-from .ranks import PATIENCE, Ranks
+from .ranks import Ranks, joined
 
 
 class Team(Ranks):
@@ -33,20 +32,11 @@ def team(device: torch.device) -> Iterator[tuple[Team, torch.device]]:
 
     Small messages go over the processors (gloo), gradients over the network of the devices that compute them (nccl).
     """
-    count = int(os.environ.get("WORLD_SIZE", "1"))
-    if count == 1:
-        yield Team(), device
-        return
-    local = int(os.environ.get("LOCAL_RANK", "0"))
-    if device.type == "cuda":
-        device = torch.device("cuda", local)
-        torch.cuda.set_device(device)
-    backend = "cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo"
-    distributed.init_process_group(backend, timeout=PATIENCE)
-    try:
-        yield Team(distributed.get_rank(), count, local), device
-    finally:
-        distributed.destroy_process_group()
+    with joined("cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo") as ranks:
+        if ranks.count > 1 and device.type == "cuda":
+            device = torch.device("cuda", ranks.local)
+            torch.cuda.set_device(device)
+        yield Team(ranks.rank, ranks.count, ranks.local), device
 
 
 class BatchStatistics:

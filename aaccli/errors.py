@@ -19,8 +19,16 @@ class CheckpointError(AacError):
     """A checkpoint that is missing, damaged, or not one of ours."""
 
 
+class FetchError(AacError):
+    """A file that could not be fetched or kept, or is not what was promised."""
+
+
 class ConfigError(AacError):
     """A setting that is unknown or out of range."""
+
+
+class UnknownSettingError(ConfigError):
+    """A setting that this version has never heard of."""
 
 
 class TrainingError(AacError):
@@ -33,3 +41,7 @@ class MetricError(AacError):
 
 class NotInstalledError(MetricError):
     """A score that cannot be computed because a program or a model is not here."""
+
+
+class OutputError(AacError):
+    """Results that cannot be written, or taken up again."""

@@ -58,6 +58,7 @@ class FeatureCache:
 
     def _write(self, file: Path, frames: np.ndarray) -> None:
         file.parent.mkdir(parents=True, exist_ok=True)
+        # Not by replace_file: threads and ranks may compute the same frames at once.
         part = file.with_name(f".{file.name}.{os.getpid()}.{threading.get_ident()}")
         try:
             with part.open("wb") as opened:

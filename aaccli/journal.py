@@ -9,10 +9,11 @@ from typing import Any
 
 from .config import to_dict
 from .curves import render
-from .errors import ConfigError
+from .errors import ConfigError, OutputError
 from .metrics.output import write_whole
 from .trainer import Position
 from .training import Epoch, Step
+from .wholefile import append_whole, reported
 
 METRICS, CURVES = "metrics.jsonl", "curves.html"
 
@@ -62,16 +63,17 @@ class Journal:
 
     def _append(self, entry: dict[str, Any]) -> None:
         def write() -> None:
-            with (self.out / METRICS).open("ab", buffering=0) as file:
-                file.write(_line(entry).encode())
+            path = self.out / METRICS
+            with reported(path), path.open("ab", buffering=0) as file:
+                append_whole(file, _line(entry).encode(), path)
 
         self._guarded(write)
 
     def _guarded(self, write: Callable[[], None]) -> None:
         try:
             write()
-        except OSError as error:
-            self.on_problem(f"{self.out}: records cannot be written ({error.strerror or error}); training goes on")
+        except OutputError as error:
+            self.on_problem(f"{error}; training goes on")
 
 
 def _line(entry: dict[str, Any]) -> str:

@@ -1,4 +1,4 @@
-"""Several processes at work on one list of files, as ``torchrun`` starts them."""
+"""Several processes at work on one thing, as ``torchrun`` starts them."""
 
 from __future__ import annotations
 
@@ -49,13 +49,13 @@ class Ranks:
 
 
 @contextmanager
-def joined() -> Iterator[Ranks]:
+def joined(backend: str = "gloo") -> Iterator[Ranks]:
     """The ranks that torchrun's environment tells of; without it, this process alone."""
     count = int(os.environ.get("WORLD_SIZE", "1"))
     if count == 1:
         yield Ranks()
         return
-    distributed.init_process_group("gloo", timeout=PATIENCE)
+    distributed.init_process_group(backend, timeout=PATIENCE)
     try:
         yield Ranks(distributed.get_rank(), count, int(os.environ.get("LOCAL_RANK", "0")))
     finally:

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from . import sentences
 from .checkpoints import CAPTIONER, CONFIG, learned, load_captioner, load_panns_file, load_tagger
-from .config import to_dict
+from .config import listed, to_dict
 from .data import Clip, ClipSource, HeardSource, SoundscapeSource, Source
 from .errors import CheckpointError, DataError
 from .featurecache import FeatureCache
@@ -22,6 +22,7 @@ from .jsonfile import read_json
 from .model.beam import DecodingConfig
 from .model.captioner import CaptionerNet, ModelConfig
 from .model.cnn10 import LoadedKeys, load_matching, load_panns
+from .model.features import PANNS_FRONT_END, FrontEndConfig
 from .phrases import Entry, PhraseBook
 from .sounds import SILENCE, SoundBank
 from .soundscapes import Composer, SoundscapeConfig
@@ -43,6 +44,7 @@ SOUNDS_TRAINING = TrainingConfig(
 )
 SOUNDS_DECODING = DecodingConfig(no_repeat_ngram=3, length_penalty=0.0)
 VALIDATION_SOUNDSCAPES = 300
+MOST_KEYS = 100  # named in one line
 OnHeard = Callable[[int, int], None]  # told how many examples a frozen CNN10 has heard, of how many
 
 
@@ -51,13 +53,17 @@ class Init:
     """Where a network starts from."""
 
     path: Path | None = None  # None: from scratch
+    name: str = ""  # of it, for people
     cnn10: dict[str, Tensor] | None = None  # of a tagger, or of PANNs
     captioner: tuple[CaptionerNet, Vocabulary] | None = None
-    model: ModelConfig = field(default_factory=ModelConfig)  # its sizes and front end, as far as they are known
+    model: ModelConfig = field(default_factory=ModelConfig)  # for what starts from it: its sizes, what it hears
+    heard: FrontEndConfig | None = None  # what its weights were trained to hear
 
 
-def read_init(path: Path | None) -> Init:
+def read_init(path: Path | None, name: str = "") -> Init:
     """Read a captioner's or a tagger's folder, or a CNN10 file of PANNs; without a path, start from scratch.
+
+    People are told ``name``, or the last part of the path.
 
     Raises
     ------
@@ -66,14 +72,16 @@ def read_init(path: Path | None) -> Init:
     """
     if path is None:
         return Init()
+    name = name or path.name
     if not path.is_dir():
-        return Init(path, load_panns_file(path))
+        return Init(path, name, load_panns_file(path), heard=PANNS_FRONT_END)
     config = read_json(path / CONFIG)
     if isinstance(config, dict) and config.get("format") == CAPTIONER:
         net, vocabulary, info = load_captioner(path)
-        return Init(path, captioner=(net, vocabulary), model=info.model)
+        return Init(path, name, captioner=(net, vocabulary), model=info.model, heard=info.model.front_end)
     tagger, about = load_tagger(path)
-    return Init(path, tagger.cnn10.state_dict(), model=replace(ModelConfig(), front_end=about.front_end))
+    model = replace(ModelConfig(), front_end=about.front_end)
+    return Init(path, name, tagger.cnn10.state_dict(), model=model, heard=about.front_end)
 
 
 @dataclass(frozen=True)
@@ -133,19 +141,29 @@ def _words(captions: Iterable[str], min_count: int, init: Init) -> Vocabulary:
     return vocabulary if init.captioner is None else init.captioner[1].extended(vocabulary)
 
 
-def _start(init: Init, keys: LoadedKeys) -> tuple[str, ...]:
-    """What became of every key that a network starts from."""
+def _start(init: Init, keys: LoadedKeys, used: FrontEndConfig) -> tuple[str, ...]:
+    """What became of every key that a network starts from, and what it was trained to hear."""
     if init.path is None:
         return ()
-    used = len(learned(dict.fromkeys(keys.used)))
-    lines = [f"{'captioner' if init.captioner else 'CNN10'} of {init.path.name}: {used} tensors used"]
+    tensors = len(learned(dict.fromkeys(keys.used)))
+    lines = [f"{'captioner' if init.captioner else 'CNN10'} of {init.name}: {tensors} tensors used"]
     if keys.skipped:
-        lines.append(f"skipped, front end and tagging head: {', '.join(keys.skipped)}")
+        lines.append(f"skipped, front end and tagging head: {listed(list(keys.skipped), MOST_KEYS)}")
     if keys.unknown:
-        lines.append(f"unknown, left aside: {', '.join(keys.unknown)}")
+        lines.append(f"unknown, left aside: {listed(list(keys.unknown), MOST_KEYS)}")
     if keys.missing:
-        lines.append(f"missing, learned from scratch: {', '.join(keys.missing)}")
+        lines.append(f"missing, learned from scratch: {listed(list(keys.missing), MOST_KEYS)}")
+    if init.heard and init.heard != used:
+        lines.append(f"it was trained on {_describe(init.heard)}; here it hears {_describe(used)}")
     return tuple(lines)
+
+
+def _describe(front_end: FrontEndConfig) -> str:
+    c = front_end
+    return (
+        f"{c.sample_rate / 1000:g} kHz, window {c.window}, hop {c.hop} ({1000 * c.hop / c.sample_rate:.3g} ms), "
+        f"{c.mels} mels of {c.fmin:g} to {c.fmax:g} Hz"
+    )
 
 
 def _digest(items: Iterable[Any]) -> str:
@@ -185,7 +203,7 @@ def run_on_clips(
         "captions": sum(len(clip.captions) for clip in train),
         "digest": _digest((clip.path.name, clip.captions) for clip in (*train, *validation)),
     }
-    return Run(net, vocabulary, *heard, config, decoding, about, _start(init, keys))
+    return Run(net, vocabulary, *heard, config, decoding, about, _start(init, keys, model.front_end))
 
 
 def run_on_sounds(
@@ -230,7 +248,7 @@ def run_on_sounds(
         "soundscapes": to_dict(soundscapes),
         "digest": _digest((r.path.name, r.label) for bank in (train, validation) for r in bank.recordings),
     }
-    return Run(net, vocabulary, *heard, config, decoding, about, _start(init, keys))
+    return Run(net, vocabulary, *heard, config, decoding, about, _start(init, keys, model.front_end))
 
 
 def _heard(

@@ -8,14 +8,14 @@ the seed, the epoch and the step alone.
 from __future__ import annotations
 
 import io
-import os
 import zipfile
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from .errors import CheckpointError
+from .errors import CheckpointError, OutputError
+from .wholefile import replace_file, reported
 
 VERSION = 1
 
@@ -42,23 +42,18 @@ class StateFolder:
         file = self.folder / f"epoch{epoch:04d}-step{step:06d}.pt"
         if file == self.good:
             return  # no step since
-        part = file.with_suffix(".part")
         content = io.BytesIO()
         torch.save({"version": VERSION, **state}, content)
         try:
-            self.folder.mkdir(parents=True, exist_ok=True)
-            with part.open("wb") as opened:
-                opened.write(content.getbuffer())
-                opened.flush()
-                os.fsync(opened.fileno())
-            part.replace(file)
-        except OSError as error:
-            part.unlink(missing_ok=True)
+            with reported(self.folder):
+                self.folder.mkdir(parents=True, exist_ok=True)
+            replace_file(file, [content.getvalue()], sync=True)
+        except OutputError as error:
             kept = f"{self.good} is kept" if self.good else "there is none yet"
-            raise CheckpointError(f"{file}: cannot be written ({error.strerror or error}); {kept}") from error
-        for other in self.files():
+            raise CheckpointError(f"{error}; {kept}") from error
+        for other in (*self.files(), *self.folder.glob(".*.part")):
             if other not in (file, self.good):
-                other.unlink()
+                other.unlink()  # an older one, or what a crash left of one
         self.good = file
 
     def load(self) -> tuple[dict[str, Any] | None, list[str]]:

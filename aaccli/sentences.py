@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cache
 from typing import TypeVar
 
 import numpy as np
@@ -43,7 +44,10 @@ class Scene:
 
 
 # {A} is a clause, "a dog barks"; {a} the same as a noun phrase, "a dog barking". B and C likewise; Z is the bed.
-ALONE = ("{A}", "{A}", "{A}", "{A}", "the sound of {a}", "{a}")
+# The first of each is said most often, the second half as often, and so on (Zipf), as of a label's phrases: a few usual
+# sentences and many rare ones, as people speak. Were all alike, each sentence about two sounds would be so much rarer
+# than each about one that a search for the likeliest sentence would leave the second sound out.
+ALONE = ("{A}", "{A}", "the sound of {a}", "{a}")
 THEN_QUIET = (
     "{A} and then it is quiet",
     "{A} and then there is silence",
@@ -52,7 +56,6 @@ THEN_QUIET = (
 )
 QUIET_THEN = ("it is quiet and then {A}", "after a short silence {A}", "a moment of silence and then {A}")
 IN_TURN = (
-    "{A} and then {B}",
     "{A} and then {B}",
     "{A} then {B}",
     "{A} before {B}",
@@ -115,17 +118,17 @@ def sentences(scene: Scene, entries: Mapping[str, Entry], count: int, random: np
 
 def _sentence(scene: Scene, entries: Mapping[str, Entry], random: np.random.Generator) -> str:
     if not scene.events:
-        return _clause(_any(entries[SILENCE].phrases, random))
+        return _clause(_usual(entries[SILENCE].phrases, random))
     words: dict[str, str] = {}
     for name, event in zip("ABC", scene.foreground, strict=False):
-        phrase = _any(entries[event.label].phrases, random)
+        phrase = _usual(entries[event.label].phrases, random)
         often = _often(event, random)
         words[name] = _clause(phrase) + often
         words[name.lower()] = f"{phrase.subject} {phrase.ing}{often}"
     if scene.bed:
-        phrase = _any(entries[scene.bed.label].phrases, random)
+        phrase = _usual(entries[scene.bed.label].phrases, random)
         words["Z"], words["z"] = _clause(phrase), f"{phrase.subject} {phrase.ing}"
-    return _any(_templates(scene), random).format_map(words)
+    return _usual(_templates(scene), random).format_map(words)
 
 
 def _templates(scene: Scene) -> tuple[str, ...]:
@@ -152,6 +155,17 @@ def _often(event: Event, random: np.random.Generator) -> str:
     if event.times == 1 or random.random() < 0.3:
         return ""
     return " " + _any(TWICE if event.times == 2 else REPEATED, random)
+
+
+def _usual(choices: tuple[T, ...], random: np.random.Generator) -> T:
+    """One of them, the n-th with a weight of 1/n."""
+    return choices[int(np.searchsorted(_zipf(len(choices)), random.random(), side="right"))]
+
+
+@cache
+def _zipf(count: int) -> np.ndarray:
+    weights = np.cumsum(1 / np.arange(1, count + 1))
+    return weights / weights[-1]
 
 
 def _any(choices: tuple[T, ...], random: np.random.Generator) -> T:

@@ -133,6 +133,11 @@ def gather(file: Layer, given: Layer, read: Callable[[str], Init]) -> tuple[Sett
     return settings, start
 
 
+def init_name(init: str) -> str:
+    """A value of ``init`` without the place that it has on one machine."""
+    return Path(init).name if Path(init).is_absolute() else init
+
+
 def merge(*layers: Layer) -> Layer:
     """The fields of all layers; where two have the same, the later one's."""
     merged: Layer = {}

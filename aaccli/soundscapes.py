@@ -25,15 +25,15 @@ class SoundscapeConfig:
     """What soundscapes are like. The paper has none: its recordings come with sentences."""
 
     silence: float = 0.04  # share of soundscapes that hold nothing
-    alone: float = 0.44  # share that hold one sound
-    two: float = 0.42  # share that hold two; the rest hold three
+    alone: float = 0.38  # share that hold one sound
+    two: float = 0.49  # share that hold two; the rest hold three
     as_recorded: float = 0.6  # share of single sounds that are the recording itself, no silence around it
     long_silence: float = 0.3  # share of the other single sounds that have seconds of silence before or after
     silence_seconds: float = 6.0  # which are at most as many
     looped: float = 0.06  # share of single sounds that are repeated up to a length
     loop_seconds: float = 30.0  # of at most as much
     overlap: float = 0.6  # share of two sounds that overlap rather than follow one another
-    bed: float = 0.5  # share of overlaps of two in which one lies under the other all the time, if it can
+    bed: float = 0.35  # share of overlaps of two in which one lies under the other all the time, if it can
     max_seconds: float = 5.0  # of one sound
     gap_seconds: float = 1.0  # silence between two sounds, at most
     repeat: float = 0.35  # share of short single events that come more than once
@@ -165,7 +165,7 @@ class Composer:
     def _shorter(self, label: str, sounds: int, random: np.random.Generator) -> tuple[Tensor, int]:
         """A sound that leaves room for others: cut if it is long, unless it is an event that comes several times."""
         waveform, times = self._sound(label, random)
-        longest = round(self.config.max_seconds / sounds * random.uniform(1.0, 1.6) * self.rate)
+        longest = round(self.config.max_seconds / sounds * random.uniform(0.8, 2.0) * self.rate)
         if times == 1 and len(waveform) > longest:
             waveform = crop(waveform, longest, random)
         return waveform, times

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import json
-import os
 from collections import Counter
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
@@ -15,10 +15,11 @@ import torch
 
 from . import audio
 from .data import Clip
-from .errors import AudioError
+from .errors import AudioError, OutputError
 from .model.features import FrontEndConfig
+from .wholefile import replace_file
 
-Reason = Literal["missing", "unreadable", "too short"]
+Reason = Literal["missing", "broken", "too short"]
 SHOWN = 5  # recordings named for each reason
 MEMO = "recordings.json"
 
@@ -74,7 +75,7 @@ class Survey:
             self.known[name] = [state, *self._decode(path)]
         _, seconds, problem = self.known[name]
         if problem:
-            return LeftOut(path, "unreadable", problem)
+            return LeftOut(path, "broken", problem)
         if seconds < shortest:
             return LeftOut(path, "too short", f"{seconds:.3f} s, at least {shortest:.3f} s are needed")
         return seconds
@@ -84,15 +85,11 @@ class Survey:
             sound = audio.read(path, self.front_end.sample_rate, self.max_seconds)
         except AudioError as error:
             return 0.0, str(error)
-        return len(sound.waveform) / sound.sample_rate, ""
+        return len(sound.waveform) / sound.sample_rate, str(sound.error or "")
 
     def _remember(self) -> None:
-        part = self.memo.with_name(f".{self.memo.name}.{os.getpid()}.part")
-        try:
-            part.write_text(json.dumps({"key": self.key, "recordings": self.known}), encoding="utf-8")
-            part.replace(self.memo)
-        except OSError:
-            part.unlink(missing_ok=True)  # the next start decodes again
+        with suppress(OutputError):  # the next start decodes again
+            replace_file(self.memo, [json.dumps({"key": self.key, "recordings": self.known}).encode()])
 
 
 def tell(name: str, clips: int, left_out: Sequence[LeftOut]) -> list[str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import reprlib
 import unicodedata
 from collections import Counter
 from collections.abc import Iterable, Sequence
@@ -11,6 +12,7 @@ from pathlib import Path
 
 from .errors import CheckpointError
 from .jsonfile import read_json, write_json
+from .limits import MAX_WORD_LENGTH, MAX_WORDS
 from .model.captioner import END, PAD, START, UNKNOWN
 
 SPECIAL = ("<pad>", "<start>", "<end>", "<unk>")  # at ids PAD, START, END, UNKNOWN
@@ -80,7 +82,14 @@ class Vocabulary:
         if not isinstance(words, list) or not all(isinstance(w, str) for w in words):
             raise CheckpointError(f"{path}: not a vocabulary (a list 'words' was expected)")
         if data.get("special") != list(SPECIAL):
-            raise CheckpointError(f"{path}: special words are {data.get('special')}, {list(SPECIAL)} were expected")
+            raise CheckpointError(
+                f"{path}: special words are {reprlib.repr(data.get('special'))}, {list(SPECIAL)} were expected"
+            )
+        if len(words) > MAX_WORDS:
+            raise CheckpointError(f"{path}: {len(words):,} words, over {MAX_WORDS:,}")
+        for word in words:  # captions are printed: what is no word might be a command to the terminal
+            if len(word) > MAX_WORD_LENGTH or not WORD.fullmatch(word):
+                raise CheckpointError(f"{path}: {reprlib.repr(word)} is not a word")
         try:
             return cls(tuple(words))
         except ValueError as error:

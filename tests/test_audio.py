@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import io
 import os
+import shutil
+import subprocess
 from pathlib import Path
 
 import numpy as np
@@ -131,6 +134,134 @@ def test_blocks_join_without_a_seam(tmp_path, monkeypatch, block, max_seconds, r
     actual = audio.read(path, RATE, max_seconds)
     assert np.array_equal(actual.waveform, expected.waveform)
     assert actual.truncated == expected.truncated
+
+
+@pytest.mark.parametrize("suffix", ["flac", "ogg", "mp3"])
+def test_blocks_of_compressed_sound_join_without_a_seam(tmp_path, monkeypatch, suffix, tone, write_wav):
+    path = write_wav(tmp_path / f"a.{suffix}", tone(1000.0, 1.0))
+    expected = soundfile.read(path, dtype="float32")[0]
+    monkeypatch.setattr(audio, "BLOCK", 3000)
+    assert read(path) == pytest.approx(expected, abs=1e-6)
+
+
+@pytest.mark.parametrize("rate", [4000, 192000, 384000])
+def test_extreme_rates(tmp_path, rate, tone, write_wav):
+    waveform = read(write_wav(tmp_path / "a.wav", tone(1000.0, 0.5, rate), rate))
+    assert frequency_of(waveform) == pytest.approx(1000.0, abs=3)
+    assert level_of(waveform) == pytest.approx(0.5, rel=0.01)
+
+
+@pytest.mark.parametrize("rate", [1, 999, 2_000_000_000])
+def test_a_rate_that_no_sound_has(tmp_path, rate, noise, write_wav):
+    assert_refused(write_wav(tmp_path / "a.wav", noise(0.1), rate), f"{rate} Hz")
+
+
+needs_ffmpeg = pytest.mark.skipif(shutil.which("ffmpeg") is None, reason="no ffmpeg on PATH")
+
+
+def through_ffmpeg(path: Path, *arguments: str) -> Path:
+    subprocess.run(["ffmpeg", "-v", "error", "-y", *arguments, str(path)], check=True)
+    return path
+
+
+@needs_ffmpeg
+@pytest.mark.parametrize("suffix", ["m4a", "webm", "wma", "mka", "aac", "avi"])
+def test_what_ffmpeg_reads(tmp_path, suffix, tone, write_wav):
+    wav = write_wav(tmp_path / "a.wav", np.stack([tone(1000.0, 1.0)] * 2, 1))
+    path = through_ffmpeg(tmp_path / f"-%d a'b.{suffix}", "-i", str(wav))
+    waveform = read(path)
+    assert len(waveform) == pytest.approx(RATE, abs=0.1 * RATE)
+    assert frequency_of(waveform) == pytest.approx(1000.0, abs=3)
+    assert level_of(waveform) == pytest.approx(0.5, rel=0.05)
+
+
+@needs_ffmpeg
+def test_the_sound_of_a_video_and_a_video_without_any(tmp_path, tone, write_wav):
+    wav = write_wav(tmp_path / "a.wav", tone(1000.0, 1.0))
+    picture = ("-f", "lavfi", "-i", "color=d=1:s=16x16")
+    video = through_ffmpeg(tmp_path / "a.mp4", *picture, "-i", str(wav), "-shortest")
+    assert frequency_of(read(video)) == pytest.approx(1000.0, abs=3)
+    assert_refused(through_ffmpeg(tmp_path / "mute.mp4", *picture), "no sound track")
+
+
+def test_without_ffmpeg_the_error_says_what_to_do(tmp_path, monkeypatch):
+    monkeypatch.setenv("PATH", str(tmp_path))
+    (tmp_path / "a.m4a").write_bytes(b"\0\0\0\x20ftypM4A " * 100)
+    assert_refused(tmp_path / "a.m4a", "install ffmpeg")
+
+
+def test_a_playlist_in_disguise_fetches_nothing(tmp_path, monkeypatch):
+    wanted = []
+    monkeypatch.setattr(subprocess, "Popen", lambda command, **_: wanted.append(command) or 1 / 0)
+    (tmp_path / "a.wav").write_text("#EXTM3U\nhttp://localhost/b.wav\n")
+    monkeypatch.setattr(shutil, "which", lambda name: f"/usr/bin/{name}")
+    with pytest.raises(ZeroDivisionError):
+        read(tmp_path / "a.wav")
+    command = wanted[0]
+    assert command[command.index("-protocol_whitelist") + 1] == "file"
+    assert command[command.index("-i") + 1] == f"file:{tmp_path / 'a.wav'}"
+
+
+def problem(path: Path) -> str:
+    """What the reader says after all was read that is there; and that something was."""
+    with audio.opened(path) as reader:
+        assert sum(len(block) for block in reader) > 0
+        return str(reader.error or "")
+
+
+@pytest.mark.parametrize("suffix", ["wav", "flac", "w64", "aiff", "au"])
+def test_a_file_that_breaks_off_is_read_and_says_so(tmp_path, suffix, noise, write_wav):
+    path = write_wav(tmp_path / f"a.{suffix}", noise(2.0))
+    assert problem(path) == ""
+    content = path.read_bytes()
+    path.write_bytes(content[: len(content) * 3 // 4])
+    assert str(path) in problem(path)
+
+
+@pytest.mark.parametrize(("suffix", "at"), [("w64", b"data"), ("flac", None)])
+def test_a_header_that_claims_more_than_the_world_holds(tmp_path, suffix, at, noise, write_wav):
+    path = write_wav(tmp_path / f"a.{suffix}", noise(1.0))
+    content = bytearray(path.read_bytes())
+    if at is None:  # the 36 bits of STREAMINFO
+        content[21:26] = bytes([content[21] | 0x0F, 0xFF, 0xFF, 0xFF, 0xFF])
+    else:
+        place = content.find(at) + 16  # a GUID, then the size
+        content[place : place + 8] = (2**41).to_bytes(8, "little")
+    path.write_bytes(content)
+    assert "its header promises" in problem(path)
+    assert len(read(path)) == pytest.approx(RATE, abs=1)
+
+
+def test_a_size_that_a_recorder_left_open_is_no_promise(tmp_path, noise, write_wav):
+    path = write_wav(tmp_path / "a.wav", noise(1.0))
+    content = bytearray(path.read_bytes())
+    place = content.find(b"data") + 4
+    content[place : place + 4] = b"\xff" * 4
+    path.write_bytes(content)
+    assert problem(path) == ""
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="needs pipes with names")
+def test_a_pipe_does_not_make_it_wait(tmp_path):
+    os.mkfifo(tmp_path / "a.wav")
+    assert_refused(tmp_path / "a.wav", "stdin")
+
+
+def test_a_loop_of_links(tmp_path):
+    (tmp_path / "a.wav").symlink_to("a.wav")
+    assert_refused(tmp_path / "a.wav", "symbolic links")
+
+
+@pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() == 0, reason="root may read everything")
+def test_a_file_that_may_not_be_read(tmp_path, noise, write_wav):
+    write_wav(tmp_path / "a.wav", noise(0.1)).chmod(0)
+    assert_refused(tmp_path / "a.wav", "denied")
+
+
+def test_stdin_is_read_like_a_file(tmp_path, monkeypatch, noise, write_wav):
+    content = write_wav(tmp_path / "a.flac", noise(0.5)).read_bytes()
+    monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(content)))
+    assert np.array_equal(read(Path("-")), read(tmp_path / "a.flac"))
 
 
 def test_missing_file(tmp_path):

@@ -1,11 +1,18 @@
 """From scores to probabilities."""
 
+import json
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
+from fakes import FakeCaptioner
 
 from aaccli.calibration import Calibration, expected_error, fit, reliability
+from aaccli.captioning import Caption, Window
+from aaccli.checkpoints import load_captioner, save_captioner, write_info
+from aaccli.display import caption_line
+from aaccli.writers import About, JsonLines
 
 
 def draw(slope: float, intercept: float, count: int = 4000) -> tuple[list[float], list[bool]]:
@@ -66,3 +73,37 @@ def test_expected_error_is_nought_for_honest_probabilities_and_large_for_boasts(
     boasting = reliability([1.0] * 4, [True, False, True, False])
     assert expected_error(honest) == 0
     assert expected_error(boasting) == pytest.approx(0.5)
+
+
+# --- what a caption shows of it ---
+
+
+def test_captions_have_a_probability_where_the_model_was_calibrated(tmp_path, tone, write_wav):
+    path = write_wav(tmp_path / "a.wav", tone(440, 1.0, 8000), 8000)
+    captioner = FakeCaptioner()
+    assert captioner.caption(path).best.probability is None
+    captioner.info = replace(captioner.info, calibration=Calibration(2.0, 1.0))
+    heard = captioner.caption(path).best
+    assert heard.probability == pytest.approx(1 / (1 + math.exp(-(2 * heard.log_probability + 1))))
+
+
+@pytest.mark.parametrize(("probability", "shown"), [(None, ""), (0.31, "  (unsure, 31%)"), (0.5, ""), (0.9, "")])
+def test_doubt_is_shown_to_people(probability, shown):
+    window = Window(0, 1, "a dog barks", -1.0, (), probability)
+    assert caption_line(Caption("a.wav", (window,)), "a.wav").plain == f"a.wav  a dog barks{shown}"
+    assert caption_line(window).plain == f"a dog barks{shown}"
+
+
+def test_json_tells_the_probability_where_there_is_one():
+    about = About("m", "1", {}, False)
+    known, unknown = (Caption("a", (Window(0, 1, "rain", -1.0, (), p),)) for p in (0.12345, None))
+    assert json.loads(JsonLines(about).rows(known, True))["probability"] == 0.123
+    assert "probability" not in json.loads(JsonLines(about).rows(unknown, True))
+
+
+def test_calibration_travels_with_the_model(tmp_path):
+    captioner = FakeCaptioner()
+    save_captioner(tmp_path / "m", captioner.net, captioner.vocabulary, captioner.info)
+    assert not load_captioner(tmp_path / "m")[2].calibration.is_fitted
+    write_info(tmp_path / "m", replace(captioner.info, calibration=Calibration(2.0, 1.0)))
+    assert load_captioner(tmp_path / "m")[2].calibration == Calibration(2.0, 1.0)

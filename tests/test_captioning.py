@@ -1,17 +1,18 @@
 """Files in, captions out."""
 
-import os
-
 import numpy as np
 import pytest
+import soundfile
 import torch
+from fakes import FakeCaptioner
 
-from aaccli.captioning import MAX_SECONDS, Captioner, find_sounds
+from aaccli.captioning import Caption, Captioner, Window
 from aaccli.checkpoints import CaptionerInfo
-from aaccli.errors import AudioError, CheckpointError
+from aaccli.errors import AudioError, CheckpointError, ConfigError
 from aaccli.model.beam import DecodingConfig
 from aaccli.model.captioner import CaptionerNet
 from aaccli.vocabulary import Vocabulary
+from aaccli.windows import Windowing
 
 
 @pytest.fixture(scope="module")
@@ -31,8 +32,6 @@ def captioner(tiny_model_config):
 
 @pytest.fixture
 def sounds(tmp_path):
-    import soundfile
-
     random = np.random.default_rng(0)
     for i, (seconds, rate) in enumerate([(0.4, 8000), (1.3, 44100), (0.1, 16000), (0.9, 48000)]):
         shape = np.sin(np.arange(int(seconds * rate)) * 0.05 * (i + 1)) + 0.3 * random.standard_normal(
@@ -43,14 +42,14 @@ def sounds(tmp_path):
 
 
 def test_captions_come_in_order_and_name_the_file_as_given(captioner, sounds):
-    results = list(captioner.caption(sounds[::-1]))
+    results = list(captioner.stream(sounds[::-1]))
     assert [r.file for r in results] == [str(path) for path in sounds[::-1]]
     assert all(r.caption and r.error is None and r.score < 0 for r in results)
 
 
 def test_a_file_has_the_same_caption_alone_and_in_a_batch(captioner, sounds):
-    together = list(captioner.caption(sounds, batch_size=4))
-    alone = [next(captioner.caption([path], batch_size=1)) for path in sounds]
+    together = list(captioner.stream(sounds, batch_size=4))
+    alone = [next(captioner.stream([path], batch_size=1)) for path in sounds]
     assert [r.caption for r in together] == [r.caption for r in alone]
     assert [r.score for r in together] == pytest.approx([r.score for r in alone], abs=1e-4)
     assert len({r.caption for r in alone}) > 1, "a captioner that does not listen would pass too"
@@ -59,41 +58,132 @@ def test_a_file_has_the_same_caption_alone_and_in_a_batch(captioner, sounds):
 def test_a_bad_file_gives_its_error_and_the_others_their_captions(captioner, sounds, tmp_path):
     broken = tmp_path / "broken.wav"
     broken.write_text("no sound at all")
-    results = list(captioner.caption([sounds[0], broken, tmp_path / "missing.wav", sounds[1]], batch_size=3))
+    results = list(captioner.stream([sounds[0], broken, tmp_path / "missing.wav", sounds[1]], batch_size=3))
     assert [r.error is None for r in results] == [True, False, False, True]
     assert isinstance(results[1].error, AudioError)
     assert "broken.wav" in str(results[1].error)
-    assert results[3].caption == next(captioner.caption([sounds[1]])).caption
+    assert results[3].caption == next(captioner.stream([sounds[1]])).caption
 
 
-def test_only_the_start_of_a_long_file_is_heard_and_it_says_so(captioner, tmp_path):
-    import soundfile
+def test_long_sound_is_heard_window_by_window(captioner, tmp_path):
+    noise = 0.1 * np.random.default_rng(1).standard_normal(int(2.5 * 8000))
+    noise[8000:16000] = np.sin(np.arange(8000))
+    soundfile.write(tmp_path / "long.wav", noise, 8000, subtype="FLOAT")
+    result = captioner.caption(tmp_path / "long.wav", windowing=Windowing(1))
+    assert [(w.start, w.end) for w in result.windows] == [(0, 1), (1, 2), (2, 2.5)]
+    for window in result.windows:
+        part = noise[int(window.start * 8000) : int(window.end * 8000)].astype(np.float32)
+        alone = captioner.caption(part, sample_rate=8000)
+        assert alone.caption == window.caption
+        assert alone.score == pytest.approx(window.score, abs=1e-4)
+    assert len({w.caption for w in result.windows}) > 1
+    assert result.end == 2.5
 
-    noise = 0.1 * np.random.default_rng(1).standard_normal(int((MAX_SECONDS + 1) * 8000))
-    soundfile.write(tmp_path / "long.wav", noise, 8000)
-    soundfile.write(tmp_path / "start.wav", noise[: int(MAX_SECONDS * 8000)], 8000)
-    long, start = captioner.caption([tmp_path / "long.wav", tmp_path / "start.wav"], DecodingConfig(beam_size=1))
-    assert (long.truncated, start.truncated) == (True, False)
-    assert long.caption == start.caption
+
+def whole(*said):
+    return Caption("a", tuple(Window(i, i + 1, caption, score) for i, (caption, score) in enumerate(said)))
+
+
+def test_the_whole_is_what_most_windows_say_and_then_the_best_scored():
+    result = whole(("rain", -2), ("dog", -0.1), ("rain", -1), ("cat", -3))
+    assert (result.caption, result.score) == ("rain", -1)
+    result = whole(("rain", -2), ("dog", -0.1), ("cat", -3))
+    assert (result.caption, result.score) == ("dog", -0.1)
+    assert (whole().caption, str(whole().score), whole().end) == ("", "nan", 0.0)
+
+
+@pytest.mark.parametrize("kind", [np.float32, np.float64, np.int16, np.int32, np.uint8, torch.float32])
+def test_arrays_of_any_type_are_as_loud_as_the_file(tmp_path, kind):
+    fake = FakeCaptioner()
+    sound = (np.linspace(-1, 1, 10000)[:, None] * [0.5, 0.3]).astype(np.float32)
+    soundfile.write(tmp_path / "a.wav", sound, 44100, subtype="FLOAT")
+    if isinstance(kind, torch.dtype):
+        array = torch.from_numpy(sound)
+    elif np.issubdtype(kind, np.integer):
+        half = 2.0 ** (8 * np.dtype(kind).itemsize - 1)
+        array = np.round(sound * half + (half if kind is np.uint8 else 0)).astype(kind)
+    else:
+        array = sound.astype(kind)
+    score = fake.caption(array, sample_rate=44100).score
+    assert score == pytest.approx(fake.caption(tmp_path / "a.wav").score, abs=1e-3)
+    assert score < -0.34, "a captioner that hears nothing would pass too"
+
+
+@pytest.mark.parametrize("array", [np.zeros((2, 1000)), np.zeros((5, 5, 5)), np.zeros(10, complex), np.zeros(10, str)])
+def test_arrays_that_are_no_sound(array):
+    with pytest.raises(AudioError, match="array"):
+        FakeCaptioner().caption(array, sample_rate=44100)
+
+
+def test_a_rate_goes_with_an_array_and_only_with_one(sounds):
+    for arguments in [{"sound": np.zeros(1000)}, {"sound": sounds[0], "sample_rate": 8000}]:
+        with pytest.raises(ConfigError, match="sample_rate"):
+            FakeCaptioner().caption(**arguments)
+    with pytest.raises(AudioError, match="3 Hz"):
+        FakeCaptioner().caption(np.zeros(1000), sample_rate=3)
+
+
+def test_one_file_that_cannot_be_heard_raises(tmp_path):
+    with pytest.raises(AudioError, match=r"nowhere\.wav"):
+        FakeCaptioner().caption(tmp_path / "nowhere.wav")
+
+
+@pytest.mark.parametrize(("samples", "said"), [(0, "no samples"), (1, "too short"), (440, "too short")])
+def test_hardly_any_sound_is_not_captioned(tmp_path, samples, said):
+    soundfile.write(tmp_path / "a.wav", np.ones(samples), 44100)
+    (result,) = FakeCaptioner().stream([tmp_path / "a.wav"])
+    assert said in str(result.error)
+    assert not result.windows
+
+
+def test_samples_that_are_no_numbers_are_counted():
+    sound = np.full((1000, 2), 0.5, np.float32)
+    sound[10:20, 0], sound[15:30, 1], sound[40] = np.nan, np.inf, 1e30
+    result = FakeCaptioner().caption(sound, sample_rate=44100)
+    assert result.not_finite == 21
+    sound[10:20, 0] = sound[15:30, 1] = sound[40] = 0
+    assert result.score == FakeCaptioner().caption(sound, sample_rate=44100).score
+
+
+def test_windows_are_told_of_as_they_come_and_batched(tmp_path):
+    fake, told = FakeCaptioner(), []
+    soundfile.write(tmp_path / "a.wav", np.full(44100 * 10, 0.1), 44100)
+    (result,) = fake.stream([tmp_path / "a.wav"], batch_size=3, windowing=Windowing(1), on_window=told.append)
+    assert [heard.window for heard in told] == list(result.windows)
+    assert {(heard.file, heard.seconds) for heard in told} == {(str(tmp_path / "a.wav"), 10.0)}
+    assert fake.batches == [3, 3, 3, 1]
+    fake.batches.clear()
+    fake.caption(np.zeros(44100 * 181, np.int16), sample_rate=44100, windowing=Windowing(20))
+    assert fake.batches == [3, 3, 3], "no more than a minute at once"
+
+
+def test_alternatives_are_the_rest_of_the_beam(captioner, sounds):
+    result = captioner.caption(sounds[1], alternatives=2)
+    others = result.windows[0].alternatives
+    assert len(others) == 2
+    assert len({result.caption, *(o.caption for o in others)}) == 3
+    assert not captioner.caption(sounds[1]).windows[0].alternatives
+    with pytest.raises(ConfigError, match="beam"):
+        captioner.stream(sounds, DecodingConfig(beam_size=2), alternatives=2)
+
+
+def test_the_fingerprint_tells_models_apart(captioner):
+    same = Captioner(captioner.net, captioner.vocabulary, captioner.info)
+    assert same.fingerprint == captioner.fingerprint
+    with torch.no_grad():
+        captioner.net.decoder.bias[0] += 1
+    changed = Captioner(captioner.net, captioner.vocabulary, captioner.info).fingerprint
+    with torch.no_grad():
+        captioner.net.decoder.bias[0] -= 1
+    assert len(changed) == 12
+    assert changed != same.fingerprint
 
 
 def test_decoding_options_hold(captioner, sounds):
-    short = list(captioner.caption(sounds, DecodingConfig(max_words=2)))
+    short = list(captioner.stream(sounds, DecodingConfig(max_words=2)))
     assert all(1 <= len(r.caption.split()) <= 2 for r in short)
 
 
 def test_no_model_folder_is_an_error_that_names_it(tmp_path):
     with pytest.raises(CheckpointError, match="nowhere"):
-        Captioner.load(tmp_path / "nowhere")
-
-
-def test_folders_give_their_sound_files_in_order_without_hidden_ones(tmp_path):
-    for name in ["b.wav", "a.FLAC", "sub/c.mp3", ".hidden.wav", ".folder/d.wav", "notes.txt"]:
-        (tmp_path / name).parent.mkdir(exist_ok=True)
-        (tmp_path / name).touch()
-    found = [os.path.relpath(f, tmp_path) for f in find_sounds([str(tmp_path)])]
-    assert found == ["a.FLAC", "b.wav", os.path.join("sub", "c.mp3")]  # noqa: PTH118
-
-
-def test_a_file_that_is_named_is_taken_whatever_its_suffix(tmp_path):
-    assert list(find_sounds([str(tmp_path / "strange.xyz")])) == [str(tmp_path / "strange.xyz")]
+        Captioner.from_pretrained(tmp_path / "nowhere")

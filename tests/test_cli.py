@@ -78,10 +78,10 @@ def test_out_writes_file_caption_score(model, folder, tmp_path):
     out = tmp_path / "captions.csv"
     done = aac("caption", folder, "--out", out, "--model", model)
     assert (done.exit_code, done.stdout) == (0, "")
-    with out.open(newline="") as file:
+    with out.open(newline="", encoding="utf-8-sig") as file:
         rows = list(csv.DictReader(file))
     assert [row["file"] for row in rows] == [str(folder / f"clip {i}.wav") for i in range(3)]
-    assert list(rows[0]) == ["file", "caption", "score"]
+    assert list(rows[0]) == ["file", "start", "end", "caption", "score", "error"]
     assert all(row["caption"] and float(row["score"]) < 0 for row in rows)
     assert not list(tmp_path.glob(".*part"))
 
@@ -94,10 +94,10 @@ def test_out_is_not_overwritten_unasked(model, folder, tmp_path):
     assert "--overwrite" in refused.stderr
     assert out.read_text() == "precious"
     assert aac("caption", folder, "--out", out, "--overwrite", "--model", model).exit_code == 0
-    assert out.read_text().startswith("file,caption,score")
+    assert out.read_text("utf-8-sig").startswith("file,start,end,caption,score")
 
 
-@pytest.mark.parametrize("name", ["captions.txt", "nowhere/captions.csv"])
+@pytest.mark.parametrize("name", ["captions.xlsx", "nowhere/captions.csv"])
 def test_out_that_cannot_be_written_is_a_usage_error(model, folder, tmp_path, name):
     assert aac("caption", folder, "--out", tmp_path / name, "--model", model).exit_code == 2
 
@@ -124,7 +124,7 @@ def test_errors_are_one_clear_line(model, folder, tmp_path):
 def test_decoding_options_reach_the_search(model, folder):
     done = aac("caption", folder / "clip 0.wav", "--model", model, "--max-words", 1, "--beam-size", 1)
     assert len(done.stdout.split()) == 1
-    bad = aac("caption", folder / "clip 0.wav", "--model", model, "--min-words", 3, "--max-words", 2)
+    bad = aac("caption", folder / "clip 0.wav", "--model", model, "--beam-size", 2, "--alternatives", 2)
     assert bad.exit_code == 2
 
 

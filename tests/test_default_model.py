@@ -17,7 +17,7 @@ CLIP = Path(__file__).parent / "data" / "siren.wav"
 
 @pytest.fixture(scope="module")
 def captioner():
-    return Captioner.load()
+    return Captioner.from_pretrained()
 
 
 def test_it_is_small_and_says_where_it_comes_from():
@@ -50,15 +50,15 @@ def test_a_fresh_machine_captions_the_clip_of_the_readme():
 def test_silence_is_called_silence(captioner, tmp_path, level):
     noise = level * np.random.default_rng(0).standard_normal(3 * 44100)
     soundfile.write(tmp_path / "quiet.wav", noise, 44100, subtype="FLOAT")
-    (result,) = captioner.caption([tmp_path / "quiet.wav"])
+    (result,) = captioner.stream([tmp_path / "quiet.wav"])
     assert any(word in result.caption.split() for word in ("silence", "silent", "quiet", "nothing", "no"))
 
 
 def test_the_same_caption_at_any_rate_and_channel_count(captioner, tmp_path):
     sound, rate = soundfile.read(CLIP)
     soundfile.write(tmp_path / "stereo.flac", np.stack([sound, sound], 1), rate)
-    (stereo,) = captioner.caption([tmp_path / "stereo.flac"])
-    (mono,) = captioner.caption([CLIP])
+    (stereo,) = captioner.stream([tmp_path / "stereo.flac"])
+    (mono,) = captioner.stream([CLIP])
     assert stereo.caption == mono.caption
 
 
@@ -69,8 +69,8 @@ def test_alone_and_in_a_batch(captioner, tmp_path):
         paths.append(tmp_path / f"{i}.wav")
         envelope = np.abs(np.sin(np.arange(int(seconds * 16000)) * (i + 1) / 4000))
         soundfile.write(paths[-1], 0.2 * envelope * random.standard_normal(len(envelope)), 16000)
-    alone = [next(captioner.caption([path])) for path in paths]
-    together = list(captioner.caption(paths, batch_size=4))
+    alone = [next(captioner.stream([path])) for path in paths]
+    together = list(captioner.stream(paths, batch_size=4))
     assert [c.caption for c in together] == [c.caption for c in alone]
     assert [c.score for c in together] == pytest.approx([c.score for c in alone], abs=1e-3)
     assert len({c.caption for c in alone}) > 1

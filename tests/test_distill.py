@@ -21,7 +21,7 @@ CONFIG = DistillConfig(steps=4, batch_size=4, seconds=0.6, save_minutes=0, valid
 class Stand:
     """Hears loudness alone, in every number of the embedding."""
 
-    def __init__(self, threads: int) -> None: ...
+    def __init__(self) -> None: ...
 
     def __call__(self, waveforms: torch.Tensor) -> torch.Tensor:
         return waveforms.square().mean(1)[:, None, None].expand(-1, 1, teacher.WIDTH) * torch.arange(teacher.WIDTH)
@@ -69,8 +69,12 @@ def test_lessons_are_the_same_for_the_same_step(bank):
 
 def test_targets_tell_what_is_heard(bank):
     lessons = Lessons(bank, ["dog", "rain", SILENCE], replace(CONFIG, batch_size=200))
-    waveforms, targets = lessons.batch(0)
-    assert waveforms.shape == (200, round(0.6 * FRONT_END.sample_rate))
+    sounds, targets = lessons.batch(0)
+    assert sounds.shape == (200, 2, round(0.6 * FRONT_END.sample_rate))
+    two = sounds[:, 1].any(1)
+    assert 0.02 < float(two.float().mean()) < 0.5  # half of the crops that do not hold silence, in this bank few
+    assert ((targets.amax(1) == 0.5) <= two).all()  # two labels are two sounds
+    waveforms = sounds.sum(1)
     sums = targets.sum(1)
     assert set(sums.tolist()) == {0.0, 1.0}  # zero: a sound of no known label is in it
     assert 0.05 < float((sums == 0).float().mean()) < 0.4
@@ -162,3 +166,16 @@ def test_winograd_gives_the_same_values_and_gradients():
     assert torch.allclose(fast(x), plain(x), atol=1e-5)
     for expected, got in zip(plain.parameters(), fast.parameters(), strict=True):
         assert torch.allclose(got.grad, expected.grad, rtol=1e-3, atol=1e-4 * float(expected.grad.abs().max()))
+
+
+def test_the_teacher_hears_two_sounds_apart(make_lab):
+    lab, sounds = make_lab(), torch.zeros(2, 2, 20000)
+    sounds[0, 0], sounds[0, 1] = 0.1, 0.4  # cancelled or drowned in a sum, but not apart
+    sounds[1, 0] = 0.2
+    heard = lab._teach(sounds)
+    assert heard.shape == (2, 1, teacher.WIDTH)
+    apart = [
+        float(lab._teach(torch.stack((torch.full((20000,), level), torch.zeros(20000)))[None])[0, 0, -1])
+        for level in (0.4, 0.2)
+    ]
+    assert heard[:, 0, -1].tolist() == pytest.approx(apart)

@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from aaccli.cache import SUMS
 from aaccli.errors import ConfigError, DataError, MetricError, NotInstalledError
 from aaccli.metrics import coco, evaluation, java, meteor, spice, tokenization
 from aaccli.metrics.bootstrap import bootstrap
@@ -234,8 +235,8 @@ json.dump(rows[::-1], open(sys.argv[sys.argv.index('-out') + 1], 'w'))
 def spice_jars(monkeypatch, tmp_path):
     monkeypatch.setenv("AAC_CACHE", str(tmp_path))
     (tmp_path / "spice").mkdir()
-    for jar in spice.SPICE_JARS:
-        (tmp_path / "spice" / jar).touch()
+    for name in (*spice.SPICE_JARS, SUMS):
+        (tmp_path / "spice" / name).touch()
 
 
 def test_spice_and_spider_over_a_fake_program(fake_java, spice_jars):

@@ -155,7 +155,7 @@ def test_events_have_labels_of_their_own(many, bank):
 
 def test_beds_lie_under_everything(many):
     beds = [(scene, scene.bed) for scene in (s.scene for s in many) if scene.bed]
-    assert len(beds) > 50
+    assert len(beds) > 30
     for scene, bed in beds:
         assert bed.label in BEDS
         assert bed.onset == 0

@@ -23,9 +23,11 @@ FRONT_END = FrontEndConfig(sample_rate=RATE, window=256, hop=128, fmax=4000)
 def clips(tmp_path, tone, write_wav) -> list[Clip]:
     """Two good ones, and one of each kind that is not."""
     (tmp_path / "broken.wav").write_bytes(b"RIFF nonsense")
-    for name, seconds in {"a": 0.5, "b": 2.0, "short": 0.05}.items():
+    for name, seconds in {"a": 0.5, "b": 2.0, "short": 0.05, "cut": 0.9}.items():
         write_wav(tmp_path / f"{name}.wav", tone(300, seconds, RATE), RATE)
-    return [Clip(tmp_path / f"{name}.wav", ("a tone",)) for name in ("a", "gone", "broken", "b", "short")]
+    whole = (tmp_path / "cut.wav").read_bytes()
+    (tmp_path / "cut.wav").write_bytes(whole[: len(whole) // 2])
+    return [Clip(tmp_path / f"{name}.wav", ("a tone",)) for name in ("a", "gone", "broken", "cut", "b", "short")]
 
 
 def test_all_that_is_wrong_is_found_and_lengths_are_measured(clips, tmp_path):
@@ -34,14 +36,16 @@ def test_all_that_is_wrong_is_found_and_lengths_are_measured(clips, tmp_path):
     assert [(clip.path.name, clip.seconds) for clip in kept] == [("a.wav", 0.5), ("b.wav", 1.0)]
     assert [(x.path.name, x.reason) for x in left_out] == [
         ("gone.wav", "missing"),
-        ("broken.wav", "unreadable"),
+        ("broken.wav", "broken"),
+        ("cut.wav", "broken"),
         ("short.wav", "too short"),
     ]
-    assert told == [1, 2, 3, 4, 5]
-    lines = tell("development", 5, left_out)
-    assert lines[0] == "development: 3 of 5 recordings are left out: 1 missing, 1 unreadable, 1 too short"
+    assert told == [1, 2, 3, 4, 5, 6]
+    lines = tell("development", 6, left_out)
+    assert lines[0] == "development: 4 of 6 recordings are left out: 1 missing, 2 broken, 1 too short"
     assert [line for line in lines if "broken.wav" in line]
-    assert tell("development", 5, []) == []
+    assert [line for line in lines if "cut.wav (cut short, 0.4" in line]
+    assert tell("development", 6, []) == []
 
 
 def test_a_recording_is_decoded_again_only_if_it_changed(clips, tmp_path, monkeypatch, tone, write_wav):
@@ -54,19 +58,19 @@ def test_a_recording_is_decoded_again_only_if_it_changed(clips, tmp_path, monkey
         return Survey(tmp_path / "memo.json", FRONT_END, seconds, workers=1).measure(clips)
 
     first = measure()
-    assert sorted(decoded) == ["a.wav", "b.wav", "broken.wav", "short.wav"]
+    assert sorted(decoded) == ["a.wav", "b.wav", "broken.wav", "cut.wav", "short.wav"]
     assert measure() == first and decoded == []
     write_wav(tmp_path / "a.wav", tone(300, 0.7, RATE), RATE)
     assert measure()[0][0].seconds == 0.7 and decoded == ["a.wav"]
     measure(1.0)
-    assert len(decoded) == 4, "another longest length"
+    assert len(decoded) == 5, "another longest length"
     (tmp_path / "memo.json").write_text(json.dumps({"key": 1}))
     measure()
-    assert len(decoded) == 4, "not a memo of ours"
+    assert len(decoded) == 5, "not a memo of ours"
 
 
 def test_features_are_kept_by_all_that_they_depend_on(clips, tmp_path, monkeypatch):
-    good = [clips[0], clips[3]]
+    good = [clips[0], clips[4]]
     cache = FeatureCache(tmp_path / "cache")
 
     def source(front_end=FRONT_END, seconds=30.0, kept=True) -> ClipSource:
@@ -95,6 +99,6 @@ def test_a_cache_that_cannot_be_written_is_told_of_once(clips, tmp_path):
     (tmp_path / "cache").write_text("not a folder")
     told = []
     cache = FeatureCache(tmp_path / "cache", told.append)
-    source = ClipSource([clips[0], clips[3]], Vocabulary(("a", "tone")), FRONT_END, 30.0, 1, cache)
+    source = ClipSource([clips[0], clips[4]], Vocabulary(("a", "tone")), FRONT_END, 30.0, 1, cache)
     assert len(source[0].frames) == 32 and len(source[1].frames) == 126
     assert len(told) == 1 and "no longer kept" in told[0]

@@ -84,7 +84,7 @@ def test_four_clips_are_learned_without_an_error(clips):
     with pytest.raises(LearnedError):
         train(it, on_epoch=stop_when_learned)
     captioner.net.eval()
-    said = [result.caption for result in captioner.caption([clip.path for clip in clips])]
+    said = [result.caption for result in captioner.stream([clip.path for clip in clips])]
     assert said == [clip.captions[0] for clip in clips]
 
 

@@ -11,6 +11,7 @@ import typer
 
 from .. import console
 from .options import Device, Quiet, Threads, override, pick_device
+from .progress import fetch_progress
 
 if TYPE_CHECKING:
     from ..data import Clip
@@ -62,8 +63,11 @@ def evaluate(
         bool, typer.Option("--overwrite", help="Replace --out and --report if they are there.")
     ] = False,
     model: Annotated[
-        Path | None,
-        typer.Option(help="Folder of a model; else the one that comes with aac.", rich_help_panel=DECODING),
+        str | None,
+        typer.Option(
+            help="Folder of a model, or OWNER/NAME[@REVISION] on the Hub; else the one that comes with aac.",
+            rich_help_panel=DECODING,
+        ),
     ] = None,
     beam_size: Annotated[int | None, typer.Option(min=1, help="1 is greedy.", rich_help_panel=DECODING)] = None,
     batch_size: Annotated[int, typer.Option(min=1, help="Files heard at once.", rich_help_panel="Machine")] = 4,
@@ -178,9 +182,9 @@ def _clips(
     clotho: Path | None, split: str | None, csv: Path | None, audio: Path | None
 ) -> tuple[list[Clip], str, Path]:
     """Recordings with references, what they are called, and the folder that holds them."""
+    from ..cache import clotho_folders
     from ..data import find_clotho, read_captions
     from ..errors import ConfigError, DataError
-    from ..metrics.places import clotho_folders
 
     if csv:
         if not audio or clotho or split:
@@ -201,7 +205,7 @@ def _captioned(
     clips: Sequence[Clip],
     title: str,
     folder: Path,
-    model: Path | None,
+    model: str | None,
     chosen: dict[str, Any],
     batch_size: int,
     device: str,
@@ -212,25 +216,25 @@ def _captioned(
     from ..captioning import Captioner
     from ..config import to_dict
 
-    captioner = Captioner.load(model, pick_device(device, threads))
+    with fetch_progress(quiet) as watch:
+        captioner = Captioner.from_pretrained(model, pick_device(device, threads), watch)
     decoding = override(captioner.info.decoding, chosen)
     names = {str(clip.path): clip.path.relative_to(folder).as_posix() for clip in clips}
     said: dict[str, str] = {}
     with console.StepProgress("captioning", len(clips), quiet) as progress:
-        for done, result in enumerate(captioner.caption(names, decoding, batch_size), start=1):
+        for done, result in enumerate(captioner.stream(names, decoding, batch_size), start=1):
             if result.error:
                 console.error(str(result.error))
             else:
                 said[names[result.file]] = result.caption
             progress.update(done)
-    name = model.name if model else "aac"
     return _Source(
         {names[str(clip.path)]: clip.captions for clip in clips},
-        {name: said},
+        {Path(model).name if model else "aac": said},
         title,
         {"recordings": str(folder)},
         paper=title == "Clotho evaluation",
-        model={"name": str(model) if model else "the model that comes with aac", "decoding": to_dict(decoding)},
+        model={"name": captioner.name, "fingerprint": captioner.fingerprint, "decoding": to_dict(decoding)},
         recordings={names[str(clip.path)]: clip.path for clip in clips},
     )
 

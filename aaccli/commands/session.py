@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import io
 import shlex
 import signal
 import sys
@@ -23,7 +24,7 @@ from ..checkpoints import CaptionerInfo, Store, load_captioner, save_captioner
 from ..config import from_dict, to_dict
 from ..data import Clip, hold_out, read_captions, read_clotho
 from ..distributed import Team, team
-from ..errors import ConfigError, DataError, TrainingError
+from ..errors import CheckpointError, ConfigError, DataError, OutputError, TrainingError
 from ..featurecache import FeatureCache
 from ..journal import Journal
 from ..metrics.evaluation import NAMES
@@ -32,13 +33,14 @@ from ..model.captioner import CaptionerNet
 from ..phrases import load_phrases
 from ..runs import Init, Run, read_init, run_on_clips, run_on_sounds
 from ..runstate import StateFolder
-from ..settings import Layer, Settings, as_toml, changes, merge, read_layer
+from ..settings import Layer, Settings, as_toml, changes, init_name, merge, read_layer
 from ..soundscapes import SoundscapeConfig
 from ..survey import MEMO, LeftOut, Survey, tell
 from ..tagging import TaggingConfig
 from ..trainer import Trainer
 from ..training import Epoch, Result, Step
 from ..vocabulary import Vocabulary
+from ..wholefile import reported
 from .pretraining import sound_banks, train_a_tagger
 
 CONFIG, LEFT_OUT, STATE, TAGGER = "config.toml", "left_out.csv", "state", "tagger"
@@ -85,7 +87,8 @@ class Session:
         with team(device) as (self.team, device), _silent(self.quiet or not self.team.first):
             state = self._former_state(resume)
             if self.team.first:
-                self.out.mkdir(parents=True, exist_ok=True)
+                with reported(self.out):
+                    self.out.mkdir(parents=True, exist_ok=True)
                 write_whole(self.out / CONFIG, as_toml(self.settings, self.command))
             start = Init() if state else start or read(self.settings.init)
             with console.StepProgress("training", None, self.quiet) as progress:
@@ -183,10 +186,11 @@ class Session:
             for line in tell(name, len(some), [x for x in left_out if x.path in paths]):
                 console.warn(line)
         if left_out:
-            with (self.out / LEFT_OUT).open("w", encoding="utf-8", errors="surrogateescape", newline="") as file:
-                rows = csv.writer(file)
-                rows.writerow(("file", "reason", "detail"))
-                rows.writerows((str(x.path), x.reason, x.detail) for x in left_out)
+            lines = io.StringIO()
+            rows = csv.writer(lines)
+            rows.writerow(("file", "reason", "detail"))
+            rows.writerows((str(x.path), x.reason, x.detail) for x in left_out)
+            write_whole(self.out / LEFT_OUT, lines.getvalue())
 
     def _train(self, run: Run, state: dict[str, Any] | None, progress: console.StepProgress) -> Result:
         c = run.config
@@ -242,7 +246,7 @@ class Session:
             state = {**trainer.state(), "words": list(trainer.run.vocabulary.words), "about": trainer.run.about}
             try:
                 self.states.save(state, trainer.at.epoch, trainer.at.step)
-            except Exception as error:
+            except CheckpointError as error:
                 console.warn(f"{error}; training goes on")
 
         trainer.on_step, trainer.on_epoch, trainer.save = on_step, on_epoch, save
@@ -254,7 +258,7 @@ class Session:
         about = {key: value for key, value in run.about.items() if key != "digest"}
         trained = {
             "recipe": s.recipe,
-            "init": Path(s.init).name,
+            "init": init_name(s.init),
             "config": to_dict(s.training),
             "epoch": to_dict(replace(epoch, examples=())),
             **about,
@@ -264,10 +268,9 @@ class Session:
             save_captioner(
                 self.out / name, net, run.vocabulary, info, store, render_card(s, about, epoch, self.command)
             )
-        except OSError as error:
+        except OutputError as error:
             raise TrainingError(
-                f"{self.out / name}: cannot be written ({error.strerror or error}); make room, then go on with: "
-                f"aac train --out {shlex.quote(str(self.out))} --resume"
+                f"{error}; make room, then go on with: aac train --out {shlex.quote(str(self.out))} --resume"
             ) from error
 
     def _end(self, trainer: Trainer, result: Result) -> None:

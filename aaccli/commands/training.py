@@ -10,6 +10,7 @@ import typer
 from .. import console
 from .options import Device, Quiet, Threads, pick_device
 from .pretraining import KnownLabels, Phrases, ValidationFold
+from .progress import init_path
 
 if TYPE_CHECKING:
     from ..runs import Init
@@ -68,8 +69,8 @@ def train(
     init: Annotated[
         str | None,
         typer.Option(
-            help="Start: none, cnn10 (of PANNs), a CNN10 file of PANNs, a tagger's or a captioner's folder. --sounds "
-            "trains a tagger first.",
+            help="Start: none, cnn10 (of PANNs, fetched once), such a file, a tagger's or a captioner's folder, or "
+            "OWNER/NAME on the Hub. --sounds trains a tagger first.",
             rich_help_panel=RUN,
         ),
     ] = None,
@@ -194,7 +195,7 @@ def train(
         given = _without_none(
             {
                 "recipe": recipe,
-                "init": init,
+                "init": _from_anywhere(init),
                 "store": store,
                 "tagger_epochs": tagger_epochs,
                 "tensorboard": tensorboard,
@@ -270,10 +271,17 @@ def _without_none(layer: Layer) -> Layer:
     return {k: v for k, v in some.items() if v is not None and v != {}}
 
 
+def _from_anywhere(init: str | None) -> str | None:
+    """A path as it is from any folder, where the run may be taken up again; names as they are."""
+    is_path = init is not None and init not in ("none", "cnn10", "tagger") and Path(init).exists()
+    return str(Path(init).absolute()) if init and is_path else init
+
+
 def _read_init(init: str, quiet: bool, fetch: bool) -> Init:
     """What a run starts from; without ``fetch``, only what is on this machine."""
     from ..runs import Init, read_init
+    from ..settings import init_name
 
     if init in ("none", "tagger") or (not fetch and not Path(init).exists()):
         return Init()
-    return read_init(Path(init))
+    return read_init(init_path(init, quiet), "PANNs" if init == "cnn10" else init_name(init))

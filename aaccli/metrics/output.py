@@ -5,7 +5,6 @@ from __future__ import annotations
 import csv
 import io
 import json
-import os
 import platform
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
@@ -14,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from .. import __version__
+from ..wholefile import replace_file
 from .bootstrap import LEVEL, Interval, Intervals
 from .evaluation import Evaluation
 
@@ -112,10 +112,5 @@ def to_csv(captions: Mapping[str, str]) -> str:
 
 def write_whole(path: Path, text: str) -> None:
     """Write a file that takes its place when it is whole."""
-    part = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
-        # surrogateescape: names that are not UTF-8 are written as the bytes they are.
-        part.write_text(text, encoding="utf-8", errors="surrogateescape", newline="")
-        part.replace(path)
-    finally:
-        part.unlink(missing_ok=True)
+    # surrogateescape: names that are not UTF-8 are written as the bytes they are.
+    replace_file(path, [text.encode("utf-8", "surrogateescape")])

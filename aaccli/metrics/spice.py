@@ -11,9 +11,10 @@ from pathlib import Path
 
 import numpy as np
 
+from ..assets import SPICE_JARS
+from ..cache import spice_jars
 from ..errors import MetricError, NotInstalledError
 from .java import in_package, running
-from .places import SPICE_JARS, spice_models
 from .result import Score, mean_score
 
 JAR = "spice/spice-1.0.jar"
@@ -41,7 +42,7 @@ def spice(candidates: Sequence[str], references: Sequence[Sequence[str]]) -> Sco
     MetricError
         The program failed.
     """
-    models = spice_models()
+    models = spice_jars()
     if models is None:
         raise NotInstalledError("run aac download spice")
     jars = [in_package(JAR), *(models / jar for jar in SPICE_JARS)]

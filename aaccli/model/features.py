@@ -54,25 +54,31 @@ class FrontEndConfig:
         return (MIN_FRAMES - 1) * self.hop
 
 
+# What PANNs' weights were trained with (Kong et al., 2020), against the paper's 44.1 kHz and hop 512.
+PANNS_FRONT_END = FrontEndConfig(sample_rate=32000, hop=320)
+
+
 class LogMel(nn.Module):
     """Waveform to log-mel frames in dB: Slaney mel power, 10 log10, no clipping at the top."""
 
     def __init__(self, config: FrontEndConfig) -> None:
         super().__init__()
         self.config = config
-        self.mel = torchaudio.transforms.MelSpectrogram(
-            sample_rate=config.sample_rate,
-            n_fft=config.window,
-            hop_length=config.hop,
-            f_min=config.fmin,
-            f_max=config.fmax,
-            n_mels=config.mels,
-            power=2.0,
-            center=True,
-            pad_mode="reflect",
-            norm="slaney",
-            mel_scale="slaney",
-        )
+        # Computed, not learned: real numbers even where the network around it is only laid out (device "meta").
+        with torch.device("cpu"):
+            self.mel = torchaudio.transforms.MelSpectrogram(
+                sample_rate=config.sample_rate,
+                n_fft=config.window,
+                hop_length=config.hop,
+                f_min=config.fmin,
+                f_max=config.fmax,
+                n_mels=config.mels,
+                power=2.0,
+                center=True,
+                pad_mode="reflect",
+                norm="slaney",
+                mel_scale="slaney",
+            )
 
     @torch.no_grad()
     def forward(self, waveform: Tensor) -> Tensor:

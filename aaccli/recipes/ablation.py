@@ -11,6 +11,7 @@ done is kept, and a run that was cut short is taken up again. The table is writt
 from __future__ import annotations
 
 import csv
+import io
 import json
 import statistics
 import subprocess
@@ -71,10 +72,9 @@ def write_split(folder: Path, name: str, recordings: Sequence[Recording], book: 
         file = f"{index:05d}.wav"
         soundfile.write(folder / name / file, soundscape.waveform.numpy().astype(np.float32), rate)
         rows.append([file, *soundscape.captions])
-    part = table.with_suffix(".part")
-    with part.open("w", encoding="utf-8", newline="") as opened:
-        csv.writer(opened).writerows(rows)
-    part.replace(table)
+    lines = io.StringIO()
+    csv.writer(lines).writerows(rows)
+    write_whole(table, lines.getvalue())
 
 
 def write_clotho(folder: Path, sounds: Path, fold: int, rate: int, clips: int, held_out: int) -> None:

@@ -11,12 +11,11 @@ from __future__ import annotations
 import argparse
 import csv
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
-from ..checkpoints import CONFIG, DEFAULT_MODEL, VOCABULARY, WEIGHTS, load_captioner
-from ..jsonfile import read_json, write_json
-from ..phrases import load_phrases
-from ..sounds import read_sounds, relabel, split
+from ..checkpoints import CONFIG, DEFAULT_MODEL, VOCABULARY, WEIGHTS, load_captioner, write_info
+from ..sounds import read_sounds, split
 
 COLUMNS = ("file", "title", "author", "licence", "source_url")
 ATTRIBUTIONS = "ATTRIBUTIONS.csv"
@@ -28,17 +27,16 @@ def embed(run: Path, sounds: Path, validation_fold: int, length_penalty: float |
 
     ``length_penalty`` becomes the model's own, where the held-out recordings speak for it.
     """
-    load_captioner(run)  # refuses what is not one
+    _, _, info = load_captioner(run)
     size = sum((run / name).stat().st_size for name in (CONFIG, VOCABULARY, WEIGHTS))
     if size > MAX_BYTES:
         raise SystemExit(f"{run}: {size} bytes, {MAX_BYTES} at most; train with --store float16")
     for name in (CONFIG, VOCABULARY, WEIGHTS):
         shutil.copyfile(run / name, DEFAULT_MODEL / name)
     if length_penalty is not None:
-        config = read_json(DEFAULT_MODEL / CONFIG)
-        config["decoding"]["length_penalty"] = length_penalty
-        write_json(DEFAULT_MODEL / CONFIG, config)
-    trained_on, _ = split(relabel(read_sounds(sounds), load_phrases(), known_only=True), validation_fold)
+        write_info(DEFAULT_MODEL, replace(info, decoding=replace(info.decoding, length_penalty=length_penalty)))
+    # Recordings of no known label too: the teacher spoke of them.
+    trained_on, _ = split(read_sounds(sounds), validation_fold)
     return write_attributions(sounds / "manifest.csv", {recording.path for recording in trained_on})
 
 

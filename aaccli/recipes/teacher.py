@@ -26,6 +26,16 @@ WIDTH = 1024  # of an embedding
 EMBEDDING = "/model/GlobalAveragePool_output_0"
 
 
+def _filled(waveforms: Tensor) -> Tensor:
+    """Waveforms of at least one patch."""
+    return torch.nn.functional.pad(waveforms, (0, max(0, PATCH * HOP + 512 - waveforms.shape[-1])))
+
+
+def patch_power(waveforms: Tensor) -> Tensor:
+    """Mean power of the stretch that each patch hears: (..., samples) at 16 kHz to (..., P)."""
+    return _filled(waveforms).unfold(-1, PATCH * HOP + 512 - HOP, PATCH_HOP * HOP).square().mean(-1)
+
+
 class Teacher:
     """Waveforms in, one embedding per patch of 0.96 s out."""
 
@@ -52,10 +62,7 @@ class Teacher:
 
     def patches(self, waveforms: Tensor) -> Tensor:
         """Cut log-mel patches: (B, samples) at 16 kHz to (B, P, 96, 64); short waveforms are padded with silence."""
-        missing = PATCH * HOP + 512 - waveforms.shape[-1]
-        if missing > 0:
-            waveforms = torch.nn.functional.pad(waveforms, (0, missing))
-        logmel = (self.mel(waveforms) + 1e-3).log().transpose(1, 2)  # (B, frames, 64)
+        logmel = (self.mel(_filled(waveforms)) + 1e-3).log().transpose(1, 2)  # (B, frames, 64)
         return logmel.unfold(1, PATCH, PATCH_HOP).transpose(2, 3)
 
     def __call__(self, waveforms: Tensor) -> Tensor:

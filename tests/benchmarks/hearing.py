@@ -32,7 +32,7 @@ class Listener:
 
     def __init__(self, options: argparse.Namespace) -> None:
         torch.set_num_threads(options.threads)
-        self.captioner = Captioner.load(options.model)
+        self.captioner = Captioner.from_pretrained(options.model)
         self.decoding = replace(self.captioner.info.decoding, beam_size=options.beam_size)
         if options.length_penalty is not None:
             self.decoding = replace(self.decoding, length_penalty=options.length_penalty)
@@ -41,7 +41,7 @@ class Listener:
         self.recordings = [r for r in held_out if r.label in known]
 
     def caption(self, files: Sequence[Path]) -> list[Caption]:
-        return list(self.captioner.caption(files, self.decoding))
+        return list(self.captioner.stream(files, self.decoding))
 
 
 def hits(recordings: Sequence[Recording], captions: Sequence[Caption]) -> list[bool]:

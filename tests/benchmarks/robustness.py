@@ -2,7 +2,7 @@
 
     python tests/benchmarks/robustness.py SOUNDS [--model DIR] [--fold 4] [--every 1]
 
-The held-out recordings as they are, then each under seven conditions, written as files and captioned from there.
+The held-out recordings as they are, then each under eight conditions, written as files and captioned from there.
 Prints the share named under each, and its ratio to the clean share. Needs ffmpeg for mp3.
 """
 
@@ -13,6 +13,7 @@ from pathlib import Path
 
 import numpy as np
 import soundfile
+import torch
 from hearing import Listener, hits, parser, share
 
 from aaccli import audio
@@ -34,10 +35,8 @@ def mp3(samples: np.ndarray, path: Path) -> Path:
     return out
 
 
-def narrow(samples: np.ndarray, path: Path) -> Path:
-    import torch
-
-    return wav(resample(torch.from_numpy(samples), RATE, 8000).numpy(), path, 8000)
+def at_rate(samples: np.ndarray, path: Path, rate: int) -> Path:
+    return wav(resample(torch.from_numpy(samples), RATE, rate).numpy(), path, rate)
 
 
 def noisy(samples: np.ndarray, path: Path) -> Path:
@@ -62,7 +61,8 @@ def repeated(samples: np.ndarray, path: Path) -> Path:
 CONDITIONS: dict[str, Condition] = {
     "clean": wav,
     "mp3 at 64 kbit/s": mp3,
-    "8 kHz": narrow,
+    "16 kHz": lambda samples, path: at_rate(samples, path, 16000),
+    "8 kHz": lambda samples, path: at_rate(samples, path, 8000),
     "-30 dB": lambda samples, path: wav(samples * 10 ** (-30 / 20), path),
     "20 dB of white noise": noisy,
     "stereo, one channel silent": one_channel_silent,
@@ -77,10 +77,10 @@ def main() -> None:
     given = options.parse_args()
     listener = Listener(given)
     recordings = listener.recordings[:: given.every]
+    sounds = [audio.read(r.path, RATE).waveform.numpy() for r in recordings]
     clean = 1.0
     for name, condition in CONDITIONS.items():
         with tempfile.TemporaryDirectory() as folder:
-            sounds = [audio.read(r.path, RATE).waveform.numpy() for r in recordings]
             files = [condition(s, Path(folder, f"{i}.wav")) for i, s in enumerate(sounds)]
             right = hits(recordings, listener.caption(files))
         clean = sum(right) / len(right) if name == "clean" else clean
