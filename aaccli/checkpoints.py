@@ -83,6 +83,17 @@ def replacing(folder: Path) -> Iterator[Path]:
             shutil.rmtree(former, ignore_errors=True)
 
 
+def mend(folder: Path) -> None:
+    """Put right what a process left that was killed while it replaced a folder; no other may be writing it."""
+    for former in folder.parent.glob(f".{folder.name}.*.old"):
+        if folder.exists():
+            shutil.rmtree(former, ignore_errors=True)
+        else:
+            former.rename(folder)
+    for fresh in folder.parent.glob(f".{folder.name}.*.new"):
+        shutil.rmtree(fresh, ignore_errors=True)
+
+
 def read_config(folder: Path, kind: str) -> dict[str, Any]:
     """Read config.json and check that it describes a ``kind`` that this version knows."""
     if not folder.is_dir():

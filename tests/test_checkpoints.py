@@ -20,6 +20,7 @@ from aaccli.checkpoints import (
     load_panns_file,
     load_tagger,
     load_weights,
+    mend,
     replacing,
     save_captioner,
     save_tagger,
@@ -217,6 +218,20 @@ def test_replacing_leaves_the_former_intact_when_the_move_fails(tmp_path, monkey
     with pytest.raises(OSError), replacing(former) as fresh:
         fill(fresh, "new")
     assert (former / "a.txt").read_text() == "old"
+
+
+@pytest.mark.parametrize("between", [True, False])
+def test_mend_puts_right_what_a_kill_left(tmp_path, between):
+    """Killed between its two moves, or once before them and once after."""
+    (tmp_path / ".best.7.old").mkdir()
+    (tmp_path / ".best.7.old" / "weights").write_text("former")
+    (tmp_path / ".best.8.new").mkdir()
+    if not between:
+        (tmp_path / "best").mkdir()
+        (tmp_path / "best" / "weights").write_text("fresh")
+    mend(tmp_path / "best")
+    assert [path.name for path in tmp_path.iterdir()] == ["best"]
+    assert (tmp_path / "best" / "weights").read_text() == ("former" if between else "fresh")
 
 
 @pytest.mark.parametrize("kind", ["file", "link"])

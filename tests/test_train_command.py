@@ -6,17 +6,20 @@ import csv
 import errno
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
-import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from filelock import FileLock
 from typer.testing import CliRunner
 
 from aaccli import checkpoints
-from aaccli.checkpoints import load_captioner
+from aaccli.calibration import Calibration
+from aaccli.checkpoints import load_captioner, write_info
 from aaccli.cli import app
 
 RATE = 8000
@@ -64,12 +67,37 @@ def aac(*arguments: object):
     return CliRunner().invoke(app, ["train", *map(str, arguments)])
 
 
-def start(*arguments: object, ranks: int = 1) -> subprocess.Popen:
-    python = [sys.executable]
-    if ranks > 1:
-        python += ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(ranks)]
-    command = [*python, "-m", "aaccli", "train", *map(str, arguments)]
-    return subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env={**os.environ, "OMP_NUM_THREADS": "1"})
+def process(*python: str, arguments: tuple[object, ...]) -> subprocess.CompletedProcess:
+    command = [sys.executable, *python, "train", *map(str, arguments)]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    return subprocess.run(command, stderr=subprocess.PIPE, text=True, timeout=600, env=environment)
+
+
+# Sends a signal to itself at a moment of the code, not of the clock: after the so-manieth call of a function.
+SIGNALLED = """
+import os, pkgutil
+owner, name, calls, number = pkgutil.resolve_name({owner!r}), {name!r}, {calls}, {number}
+whole = getattr(owner, name)
+
+def signalled(*arguments, **named):
+    global calls
+    calls -= 1
+    result = whole(*arguments, **named)
+    if calls == 0:
+        os.kill(os.getpid(), number)
+    return result
+
+setattr(owner, name, signalled)
+from aaccli.cli import app
+app()
+"""
+STEP, SYNC, WEIGHTS = ("aaccli.journal:Journal", "step"), ("os", "fsync"), ("aaccli.checkpoints", "save_weights")
+
+
+def signalled(place: tuple[str, str], calls: int, number: signal.Signals, *arguments: object):
+    """Train in a process that gets a signal after so many calls of the function at ``place``."""
+    code = SIGNALLED.format(owner=place[0], name=place[1], calls=calls, number=int(number))
+    return process("-c", code, arguments=arguments)
 
 
 def steps(run: Path) -> list[dict]:
@@ -77,13 +105,6 @@ def steps(run: Path) -> list[dict]:
     entries = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
     clock = {"seconds", "seconds_per_step", "clips_per_second"}
     return [{k: v for k, v in entry.items() if k not in clock} for entry in entries]
-
-
-def wait_for_steps(process: subprocess.Popen, run: Path, count: int) -> None:
-    file, end = run / "metrics.jsonl", time.monotonic() + 240
-    while not file.is_file() or file.read_bytes().count(b"\n") < count:
-        assert process.poll() is None and time.monotonic() < end, process.communicate()
-        time.sleep(0.02)
 
 
 @pytest.fixture(scope="module")
@@ -112,28 +133,33 @@ def test_what_a_run_leaves(whole):
     ]
 
 
-def test_killed_at_any_moment_it_goes_on_bit_by_bit(data, whole, tmp_path):
+def test_killed_again_and_again_it_goes_on_bit_by_bit(data, whole, tmp_path):
+    """Killed between a step and its state, while a state is written, and between OUT/last and OUT/best."""
     run = tmp_path / "run"
-    process = start(*data, "--out", run, "--quiet")
-    wait_for_steps(process, run, 2)
-    process.send_signal(signal.SIGKILL)
-    process.communicate()
-    assert len(steps(run)) < len(steps(whole)), "it was too fast for this test"
-    done = aac("--out", run, "--resume", "--device", "cpu", "--threads", 1)
+    again = ("--out", run, "--resume", "--device", "cpu", "--threads", 1)
+    for place, calls, options, left in [
+        (STEP, 2, (*data, "--out", run), "state/epoch0000-step000001.pt"),
+        (SYNC, 1, again, "state/.epoch0000-step000002.pt.part"),
+        (WEIGHTS, 2, again, "last/config.json"),
+    ]:
+        killed = signalled(place, calls, signal.SIGKILL, *options)
+        assert killed.returncode == -signal.SIGKILL, killed.stderr
+        assert (run / left).is_file()
+    assert not (run / "best").exists()
+    done = aac(*again)
     assert done.exit_code == 0, done.stderr
     assert steps(run) == steps(whole)
+    assert len(list((run / "state").iterdir())) == 2, "no half of one"
+    assert sorted(p.name for p in run.iterdir()) == sorted(p.name for p in whole.iterdir())
     for name in ("best", "last"):
         assert (run / name / "model.safetensors").read_bytes() == (whole / name / "model.safetensors").read_bytes()
 
 
 def test_ctrl_c_ends_the_step_saves_and_exits_130(data, whole, tmp_path):
     run = tmp_path / "run"
-    process = start(*data, "--out", run, "--save-minutes", 60)
-    wait_for_steps(process, run, 1)
-    process.send_signal(signal.SIGINT)
-    _, told = process.communicate(timeout=240)
-    assert process.returncode == 130, told
-    assert "--resume" in told and "Traceback" not in told
+    stopped = signalled(STEP, 1, signal.SIGINT, *data, "--out", run, "--save-minutes", 60)
+    assert stopped.returncode == 130, stopped.stderr
+    assert "--resume" in stopped.stderr and "Traceback" not in stopped.stderr
     (state,) = (run / "state").iterdir()
     assert state.name == f"epoch0000-step{len(steps(run)):06d}.pt"
     refused = aac(*data, "--out", run)
@@ -145,12 +171,19 @@ def test_ctrl_c_ends_the_step_saves_and_exits_130(data, whole, tmp_path):
     assert broken.exit_code == 1 and "cut short" in broken.stderr
 
 
+def test_two_runs_do_not_share_a_folder(data, tmp_path):
+    (tmp_path / "run").mkdir()
+    with FileLock(tmp_path / "run" / ".lock"):
+        refused = aac(*data, "--out", tmp_path / "run")
+    assert refused.exit_code == 2 and "another aac trains in it" in refused.stderr
+
+
 def test_two_processes_learn_as_one(data, whole, tmp_path):
     run = tmp_path / "run"
-    process = start(*data, "--out", run, ranks=2)
-    _, told = process.communicate(timeout=300)
-    assert process.returncode == 0, told
-    assert told.count("epoch 2/2") == 1, "one of them speaks"
+    torchrun = ("-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2")
+    done = process(*torchrun, "-m", "aaccli", arguments=(*data, "--out", run))
+    assert done.returncode == 0, done.stderr
+    assert done.stderr.count("epoch 2/2: ") == 1, "one of them speaks"
     both, one = steps(run), steps(whole)
     assert [(x["kind"], x["epoch"], x.get("step")) for x in both] == [
         (x["kind"], x["epoch"], x.get("step")) for x in one
@@ -184,6 +217,27 @@ def test_resume_without_a_run_begins_one(data, tmp_path):
     assert done.exit_code == 0, done.stderr
     assert "no checkpoint yet" in done.stderr
     assert len(list((tmp_path / "cache").rglob("*.npy"))) == 8
+
+
+def test_fine_tuning_keeps_the_old_words_and_no_calibration_of_the_old_weights(data, whole, tmp_path):
+    old = tmp_path / "old"
+    shutil.copytree(whole / "best", old)
+    _, words, info = load_captioner(old)
+    write_info(old, replace(info, calibration=Calibration(2.0, 1.0)))
+    (tmp_path / "captions.csv").write_text("file_name,caption\n0.wav,a whale sings\n1.wav,a tone\n2.wav,a tone\n")
+    options = [str(tmp_path / "captions.csv") if option.endswith("captions.csv") else option for option in data]
+    # Sizes and front end come from the captioner, not from these settings.
+    settings = "".join(line for line in TINY.splitlines(True) if "recipe" not in line).split("[model")[0]
+    (tmp_path / "tiny.toml").write_text(settings)
+    options = [str(tmp_path / "tiny.toml") if option.endswith("tiny.toml") else option for option in options]
+    done = aac(*options, "--init", old, "--out", tmp_path / "run", "--epochs", 1, "--batch-size", 1)
+    assert done.exit_code == 0, done.stderr
+    assert "captioner of old: " in done.stderr and "missing" not in done.stderr
+    net, vocabulary, tuned = load_captioner(tmp_path / "run" / "best")
+    assert vocabulary.words == (*words.words, "whale", "sings")
+    assert net.config == info.model
+    assert not tuned.calibration.is_fitted
+    assert tuned.trained["init"] == "old"
 
 
 def test_tensorboard_that_is_not_installed_is_an_error_with_a_way_out(data, tmp_path, monkeypatch):

@@ -9,6 +9,7 @@ import pytest
 import soundfile
 import torch
 
+from aaccli import hub
 from aaccli.data import Clip
 from aaccli.model.captioner import ModelConfig
 from aaccli.model.cnn10 import Cnn10, Cnn10Config
@@ -51,3 +52,12 @@ def test_the_same_front_end_needs_no_telling(panns, tmp_path, tiny_model_config)
 
 def test_from_scratch_there_is_nothing_to_tell(tmp_path, tiny_model_config):
     assert run_from(find_init("none"), FrontEndConfig(), tmp_path, tiny_model_config).start == ()
+
+
+def test_a_captioner_of_the_hub_may_be_the_start(tmp_path, monkeypatch):
+    asked = []
+    monkeypatch.setattr(hub, "find", lambda name, watch: asked.append(str(name)) or tmp_path)
+    assert find_init("someone/captioner@v1") == tmp_path
+    assert asked == ["someone/captioner@v1"]
+    assert find_init(str(tmp_path / "here")) == tmp_path / "here"
+    assert len(asked) == 1

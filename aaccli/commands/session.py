@@ -9,18 +9,19 @@ import signal
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import torch
 import typer
+from filelock import FileLock, Timeout
 
 from .. import console
 from ..batching import loading, workers_for
 from ..card import render as render_card
-from ..checkpoints import CaptionerInfo, Store, load_captioner, save_captioner
+from ..checkpoints import CaptionerInfo, Store, load_captioner, mend, save_captioner
 from ..config import from_dict, to_dict
 from ..data import Clip, hold_out, read_captions, read_clotho
 from ..distributed import Team, team
@@ -84,11 +85,15 @@ class Session:
 
     def run(self, start: Init | None, read: Callable[[str], Init], resume: bool, device: torch.device) -> None:
         """Train, and raise typer.Exit where it was interrupted."""
-        with team(device) as (self.team, device), _silent(self.quiet or not self.team.first):
+        with (
+            team(device) as (self.team, device),
+            _silent(self.quiet or not self.team.first),
+            _held(self.out) if self.team.first else nullcontext(),
+        ):
             state = self._former_state(resume)
             if self.team.first:
-                with reported(self.out):
-                    self.out.mkdir(parents=True, exist_ok=True)
+                for name in ("best", "last"):
+                    mend(self.out / name)
                 write_whole(self.out / CONFIG, as_toml(self.settings, self.command))
             start = Init() if state else start or read(self.settings.init)
             with console.StepProgress("training", None, self.quiet) as progress:
@@ -306,6 +311,22 @@ def _duration(seconds: float) -> str:
     minutes, seconds = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours}:{minutes:02}:{seconds:02}"
+
+
+@contextmanager
+def _held(out: Path) -> Iterator[None]:
+    """Keep other processes from training in the same folder."""
+    with reported(out):
+        out.mkdir(parents=True, exist_ok=True)
+        lock = FileLock(out / ".lock")
+        try:
+            lock.acquire(timeout=0)
+        except Timeout as error:
+            raise ConfigError(f"{out}: another aac trains in it; wait for its end, or give another --out") from error
+    try:
+        yield
+    finally:
+        lock.release()
 
 
 @contextmanager
