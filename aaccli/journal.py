@@ -30,7 +30,7 @@ class Journal:
         self.steps = [e for e in entries if e["kind"] == "step"]
         self.epochs = [e for e in entries if e["kind"] == "epoch"]
         self._guarded(lambda: write_whole(out / METRICS, "".join(map(_line, entries))))
-        self.board = _board(out / "tensorboard", len(self.steps)) if tensorboard else None
+        self.board = board_writer()(str(out / "tensorboard"), purge_step=len(self.steps) + 1) if tensorboard else None
 
     def step(self, step: Step) -> None:
         entry = {"kind": "step", **to_dict(step)}
@@ -103,9 +103,10 @@ def _is_before(entry: dict[str, Any], at: Position) -> bool:
     return entry["kind"] == "step" and entry["epoch"] == at.epoch + 1 and entry["step"] <= at.step
 
 
-def _board(folder: Path, steps: int) -> Any:
+def board_writer() -> Any:
+    """What writes for TensorBoard; raises ConfigError where it is not installed."""
     try:
         from torch.utils.tensorboard import SummaryWriter
     except ImportError as error:
         raise ConfigError("--tensorboard: it is not installed; pip install tensorboard") from error
-    return SummaryWriter(str(folder), purge_step=steps + 1)
+    return SummaryWriter

@@ -6,6 +6,7 @@ therefore takes the same next step, bit by bit, and no random state is stored.
 
 from __future__ import annotations
 
+import inspect
 import math
 import time
 from collections.abc import Callable, Sequence
@@ -27,6 +28,10 @@ from .precision import pick_precision, scaler
 from .runs import Run
 from .training import Epoch, Result, Step, TrainingConfig
 from .validation import Lesson, captions_of, mean_losses, samples, scores_of
+
+# What PyTorch calls it; 2.14 warns of the former name.
+_NAMES = inspect.signature(DistributedDataParallel).parameters
+_NO_SYNC: dict[str, Any] = {"forward_sync_buffers" if "forward_sync_buffers" in _NAMES else "broadcast_buffers": False}
 
 
 @dataclass(frozen=True)
@@ -122,7 +127,7 @@ class Trainer:
         lesson: Any = self.lesson
         if self.team.count > 1:
             # Batch statistics are put together by BatchStatistics, once a step.
-            lesson = DistributedDataParallel(self.lesson, broadcast_buffers=False)
+            lesson = DistributedDataParallel(self.lesson, **_NO_SYNC)
         while self.at.epoch < self.config.epochs and not self._stalled():
             began, stood = time.monotonic(), self.at.step
             if not self._steps(lesson):

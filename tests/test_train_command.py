@@ -184,6 +184,7 @@ def test_two_processes_learn_as_one(data, whole, tmp_path):
     done = process(*torchrun, "-m", "aaccli", arguments=(*data, "--out", run))
     assert done.returncode == 0, done.stderr
     assert done.stderr.count("epoch 2/2: ") == 1, "one of them speaks"
+    assert "Warning" not in done.stderr
     both, one = steps(run), steps(whole)
     assert [(x["kind"], x["epoch"], x.get("step")) for x in both] == [
         (x["kind"], x["epoch"], x.get("step")) for x in one
@@ -234,7 +235,7 @@ def test_fine_tuning_keeps_the_old_words_and_no_calibration_of_the_old_weights(d
     assert done.exit_code == 0, done.stderr
     assert "captioner of old: " in done.stderr and "missing" not in done.stderr
     net, vocabulary, tuned = load_captioner(tmp_path / "run" / "best")
-    assert vocabulary.words == (*words.words, "whale", "sings")
+    assert vocabulary.words == (*words.words, "sings", "whale")
     assert net.config == info.model
     assert not tuned.calibration.is_fitted
     assert tuned.trained["init"] == "old"
@@ -244,6 +245,7 @@ def test_tensorboard_that_is_not_installed_is_an_error_with_a_way_out(data, tmp_
     monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", None)
     done = aac(*data, "--out", tmp_path / "run", "--tensorboard")
     assert done.exit_code == 2 and "pip install tensorboard" in done.stderr
+    assert "left out" not in done.stderr, "before recordings are checked"
 
 
 def test_a_disk_that_is_full_stops_before_anything_is_lost(data, whole, tmp_path, monkeypatch):

@@ -27,7 +27,7 @@ from ..data import Clip, hold_out, read_captions, read_clotho
 from ..distributed import Team, team
 from ..errors import CheckpointError, ConfigError, DataError, OutputError, TrainingError
 from ..featurecache import FeatureCache
-from ..journal import Journal
+from ..journal import Journal, board_writer
 from ..metrics.evaluation import NAMES
 from ..metrics.output import write_whole
 from ..model.captioner import CaptionerNet
@@ -92,6 +92,8 @@ class Session:
         ):
             state = self._former_state(resume)
             if self.team.first:
+                if self.settings.tensorboard:
+                    board_writer()  # not only after all recordings were checked
                 for name in ("best", "last"):
                     mend(self.out / name)
                 write_whole(self.out / CONFIG, as_toml(self.settings, self.command))
