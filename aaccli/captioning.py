@@ -21,6 +21,7 @@ from .errors import AudioError, ConfigError
 from .model.beam import DecodingConfig, Hypothesis, beam_search
 from .model.captioner import CaptionerNet
 from .model.features import resample
+from .repetition import families
 from .vocabulary import Vocabulary
 from .watching import Watch, nobody
 from .weights import find_model
@@ -123,6 +124,7 @@ class Captioner:
     def __init__(self, net: CaptionerNet, vocabulary: Vocabulary, info: CaptionerInfo, name: str = "") -> None:
         self.net = net.eval()
         self.vocabulary = vocabulary
+        self.families = families(vocabulary)
         self.info = info
         self.name = name  # for people: where it came from
 
@@ -281,7 +283,7 @@ class Captioner:
         frames = [self.net.logmel(waveform.to(self.net.device)) for waveform in waveforms]
         lengths = torch.tensor([len(f) for f in frames], device=self.net.device)
         memory = self.net.encode(pad_sequence(frames, batch_first=True), lengths)
-        return beam_search(self.net, memory, decoding or self.info.decoding)
+        return beam_search(self.net, memory, decoding or self.info.decoding, self.families)
 
 
 @dataclass(frozen=True)

@@ -42,7 +42,7 @@ SOUNDS_TRAINING = TrainingConfig(
     keep_epochs=10,
     decode_epochs=10,
 )
-SOUNDS_DECODING = DecodingConfig(no_repeat_ngram=3, length_penalty=0.0)
+SOUNDS_DECODING = DecodingConfig(no_repeat_ngram=3, no_repeat_words=True, length_penalty=0.0)
 VALIDATION_SOUNDSCAPES = 300
 MOST_KEYS = 100  # named in one line
 OnHeard = Callable[[int, int], None]  # told how many examples a frozen CNN10 has heard, of how many

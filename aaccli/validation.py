@@ -13,6 +13,7 @@ from .distributed import Team
 from .metrics import coco
 from .model.beam import DecodingConfig, beam_search
 from .model.captioner import CaptionerNet
+from .repetition import families
 from .training import Sample
 from .vocabulary import Vocabulary, words_of
 
@@ -74,11 +75,12 @@ def captions_of(
     lesson.eval()
     # One row of ids an example; those of the other ranks are zeros (padding), so that a sum puts all together.
     said = torch.zeros(len(examples), decoding.max_words, dtype=torch.int64)
-    mine = share_of(plan, team)
+    mine, once = share_of(plan, team), families(vocabulary)
     for indices, batch in zip(mine, loader.batches(examples, mine), strict=True):
         frames, lengths, _ = _tensors(batch, lesson.net.device)
         memory = (lesson.net.remember if lesson.heard else lesson.net.encode)(frames, lengths)
-        for index, hypotheses in zip(indices, beam_search(lesson.net, memory, decoding), strict=True):
+        found = beam_search(lesson.net, memory, decoding, once)
+        for index, hypotheses in zip(indices, found, strict=True):
             words = hypotheses[0].words
             said[index, : len(words)] = torch.tensor(words)
     return [vocabulary.decode(ids) for ids in team.sum(said).tolist()]

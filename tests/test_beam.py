@@ -247,6 +247,28 @@ def test_no_repeat_ngram(n, beam_size):
     assert {len(words) for words in bound} == ({4} if n == 1 else {8}), "runs that are new stay allowed"
 
 
+@pytest.mark.parametrize("beam_size", [1, 4])
+def test_no_repeat_words(beam_size):
+    """Of the four words, the first two are one family, the third is its own, the fourth is free."""
+    net, families = with_bias(toy_net(0), [END], -50.0), (0, 0, 0, 0, 1, 1, 2, 0)
+
+    def said(**settings) -> list[Sentence]:
+        config = DecodingConfig(beam_size=beam_size, max_words=8, **settings)
+        found = beam_search(net, memory_of(net, 5, 3), config, families)
+        return [hypothesis.words for hypotheses in found for hypothesis in hypotheses]
+
+    def again(words: Sentence) -> bool:
+        of_a_family = [families[word] for word in words if families[word]]
+        return len(set(of_a_family)) < len(of_a_family)
+
+    free, bound = said(), said(no_repeat_words=True)
+    assert any(again(words) for words in free), "the net left alone does repeat itself"
+    assert not any(again(words) for words in bound)
+    assert any(words.count(7) > 1 for words in bound), "free words come again"
+    with pytest.raises(ValueError, match="families"):
+        beam_search(net, memory_of(net, 5), DecodingConfig(no_repeat_words=True))
+
+
 def test_padding_start_and_unknown_are_never_said():
     net = with_bias(toy_net(0), [PAD, START, UNKNOWN], 50.0)
     for found in search(net, memory_of(net, 5, 3), max_words=6):

@@ -34,7 +34,7 @@ def test_it_is_small_and_says_where_it_comes_from():
 
 def test_its_front_end_travels_with_it(captioner):
     front_end = captioner.info.model.front_end
-    assert (front_end.sample_rate, front_end.window, front_end.hop, front_end.mels) == (44100, 1024, 512, 64)
+    assert (front_end.sample_rate, front_end.window, front_end.hop, front_end.mels) == (44100, 2048, 1024, 64)
     assert front_end.fmax == 8000
 
 

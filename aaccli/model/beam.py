@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -19,6 +20,7 @@ class DecodingConfig:
     max_words: int = 30  # Clotho's captions have 8 to 20
     length_penalty: float = 1.0  # hypotheses are ranked by log-probability / tokens ** this; 0: by their sum
     no_repeat_ngram: int = 0  # forbid a run of as many words that the caption already has; 0: allow
+    no_repeat_words: bool = False  # say a word once, in whatever form; function words are free (repetition.py)
 
     def __post_init__(self) -> None:
         if self.beam_size < 1:
@@ -44,7 +46,9 @@ class Hypothesis:
 
 
 @torch.no_grad()
-def beam_search(net: CaptionerNet, memory: Memory, config: DecodingConfig) -> list[list[Hypothesis]]:
+def beam_search(
+    net: CaptionerNet, memory: Memory, config: DecodingConfig, families: Sequence[int] = ()
+) -> list[list[Hypothesis]]:
     """Find the best captions of a batch of clips.
 
     Parameters
@@ -54,6 +58,8 @@ def beam_search(net: CaptionerNet, memory: Memory, config: DecodingConfig) -> li
     memory : Memory
         Of B clips.
     config : DecodingConfig
+    families : sequence of int
+        Of each word's id, as ``repetition.families`` has them, which ``no_repeat_words`` goes by.
 
     Returns
     -------
@@ -62,6 +68,8 @@ def beam_search(net: CaptionerNet, memory: Memory, config: DecodingConfig) -> li
         so that the same model and clip give the same caption every time.
     """
     batch, beam = memory.encoded.shape[0], config.beam_size
+    if config.no_repeat_words and not families:
+        raise ValueError("no_repeat_words needs the families of words")
     device = memory.encoded.device
     caches = net.decoder.start(memory.encoded)
     words = torch.full((batch, 1), START, device=device)
@@ -75,10 +83,11 @@ def beam_search(net: CaptionerNet, memory: Memory, config: DecodingConfig) -> li
     words = words.repeat_interleave(beam, 0).cpu()
     logprobs = logprobs.repeat_interleave(beam, 0)
     finished: list[list[Hypothesis]] = [[] for _ in range(batch)]
+    once = torch.tensor(families) if config.no_repeat_words else None
 
     for length in range(config.max_words + 1):
         logprobs = logprobs.cpu().double()
-        _forbid(logprobs, words, length, config)
+        _forbid(logprobs, words, length, config, once)
         candidates = (totals[:, :, None] + logprobs.view(batch, beam, vocabulary)).view(batch, -1)
         # Ties go to the lower index (topk takes any): the beam that was better before, then the commoner word.
         best, index = candidates.sort(dim=1, descending=True, stable=True)
@@ -100,7 +109,7 @@ def _order(hypothesis: Hypothesis) -> tuple[float, tuple[int, ...]]:
     return -hypothesis.rank, hypothesis.words
 
 
-def _forbid(logprobs: Tensor, words: Tensor, length: int, config: DecodingConfig) -> None:
+def _forbid(logprobs: Tensor, words: Tensor, length: int, config: DecodingConfig, once: Tensor | None) -> None:
     """Set to -inf, in place, what may not come as the word after ``length`` others."""
     end = logprobs[:, END].clone()
     logprobs[:, [PAD, START, UNKNOWN]] = -torch.inf
@@ -115,6 +124,11 @@ def _forbid(logprobs: Tensor, words: Tensor, length: int, config: DecodingConfig
             for i in range(len(said) - n + 1):
                 if said[i : i + n - 1] == last:
                     logprobs[row, said[i + n - 1]] = -torch.inf
+    if once is not None:
+        said = torch.zeros(len(words), int(once.max()) + 1, dtype=torch.bool)
+        said.scatter_(1, once[words], True)
+        said[:, 0] = False
+        logprobs[said[:, once]] = -torch.inf
     stuck = torch.isinf(logprobs).all(1)
     logprobs[stuck, END] = end[stuck]  # every word is forbidden: the caption ends, however short
 

@@ -12,7 +12,8 @@ def siren(seconds: int = 5) -> np.ndarray:
     time = np.arange(seconds * RATE) / RATE
     frequency = 900 + 400 * np.sin(2 * np.pi * 0.35 * time)  # Hz, up and down in three seconds
     phase = 2 * np.pi * np.cumsum(frequency) / RATE
-    return 0.25 * (np.sin(phase) + 0.4 * np.sin(2 * phase) + 0.2 * np.sin(3 * phase))
+    overtones = sum(np.sin(k * phase) / k for k in range(1, 9))  # as of a horn loudspeaker
+    return 0.25 * overtones
 
 
 if __name__ == "__main__":
