@@ -110,10 +110,11 @@ def train_and_score(
     scores = run / "scores.json"
     if not scores.is_file():
         init = tagger.absolute() if "pann" in recipe else "none"
-        aac(threads, "train", "--clotho", out / "clotho", "--config", out / "small.toml", "--recipe", recipe, "--init", init,
-            "--seed", seed, "--epochs", epochs, "--out", run, "--cache", out / "cache", "--resume", *extra)  # fmt: skip
-        aac(threads, "evaluate", "--split", "evaluation", "--clotho", out / "clotho", "--model", run / "best", "--out", scores,
-            "--metrics", "bleu,rouge_l,meteor,cider_d", "--bootstrap", 0)  # fmt: skip
+        aac(threads, "train", "--clotho", out / "clotho", "--config", out / "small.toml", "--recipe", recipe,
+            "--init", init, "--seed", seed, "--epochs", epochs, "--out", run, "--cache", out / "cache", "--resume",
+            *extra)  # fmt: skip
+        aac(threads, "evaluate", "--split", "evaluation", "--clotho", out / "clotho", "--model", run / "best",
+            "--out", scores, "--metrics", "bleu,rouge_l,meteor,cider_d", "--bootstrap", 0)  # fmt: skip
     (system,) = json.loads(scores.read_text(encoding="utf-8"))["systems"]
     return {name: system["scores"][name] for name in METRICS}
 
