@@ -22,8 +22,8 @@ from .checkpoints import learned
 from .config import from_dict, to_dict
 from .data import Batch, Examples, draw_seed
 from .distributed import BatchStatistics, Team
-from .errors import ConfigError, TrainingError
-from .model.captioner import CaptionerNet
+from .errors import TrainingError
+from .model import winograd
 from .precision import pick_precision, scaler
 from .runs import Run
 from .training import Epoch, Result, Step, TrainingConfig
@@ -91,7 +91,8 @@ class Trainer:
         self.dtype = pick_precision(self.config, self.net.device)
         self.scaler = scaler(self.dtype, self.net.device)
         if self.config.winograd:
-            _use_winograd(self.net)
+            winograd.require()
+            winograd.use_winograd(self.net.cnn10)
         self.lesson = Lesson(self.net, heard=self.config.freeze_cnn)
         self.at = Position()
         self.best: Epoch | None = None
@@ -290,14 +291,3 @@ def rate_factor(step: int, steps: int, config: TrainingConfig) -> float:
 def _optimizer(parameters: list[torch.nn.Parameter], config: TrainingConfig) -> torch.optim.Optimizer:
     kind = torch.optim.AdamW if config.optimizer == "adamw" else torch.optim.Adam
     return kind(parameters, config.learning_rate, weight_decay=config.weight_decay)
-
-
-def _use_winograd(net: CaptionerNet) -> None:
-    from .recipes.winograd import conv3x3, use_winograd
-
-    try:
-        conv3x3(torch.zeros(1, 8, 4, 4), torch.zeros(8, 8, 3, 3))  # builds it
-    except (RuntimeError, OSError, ImportError) as error:
-        why = str(error).strip().splitlines()[0]
-        raise ConfigError(f"--winograd needs a C++ compiler and ninja (pip install ninja): {why}") from error
-    use_winograd(net.cnn10)

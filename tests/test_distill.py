@@ -1,18 +1,15 @@
 """Teaching CNN10, with a stand-in for the teacher, which is no dependency."""
 
 import json
-import shutil
 from dataclasses import replace
 
 import pytest
 import torch
-from torch import nn
 
 from aaccli.checkpoints import load_tagger
 from aaccli.errors import TrainingError
 from aaccli.recipes import distill, teacher
 from aaccli.recipes.distill import FRONT_END, DistillConfig, Lab, Lessons, learning_rate, overlap, run
-from aaccli.recipes.winograd import conv3x3, use_winograd
 from aaccli.sounds import SILENCE, Recording, SoundBank
 
 CONFIG = DistillConfig(steps=4, batch_size=4, seconds=0.6, save_minutes=0, validate_steps=4)
@@ -134,38 +131,6 @@ def test_other_labels_are_refused_with_what_to_do(make_lab, bank):
     again.labels = ["cat"]
     with pytest.raises(TrainingError, match="--init"):
         again.resume()
-
-
-# --- Winograd's convolution ---
-
-
-def network() -> nn.Module:
-    torch.manual_seed(0)
-    layers = [nn.Conv2d(a, b, 3, padding=1, bias=False) for a, b in ((1, 32), (32, 40), (40, 8))]
-    return nn.Sequential(*layers, nn.Conv2d(8, 8, 3, padding=1)).to(memory_format=torch.channels_last)
-
-
-def test_only_convolutions_that_gain_are_replaced():
-    assert use_winograd(network()) == 2
-    assert use_winograd(nn.Conv2d(64, 64, 3, padding=1, bias=False, stride=2)) == 0
-    assert use_winograd(nn.Conv2d(64, 64, 5, padding=1, bias=False)) == 0
-
-
-def test_what_winograd_does_not_take_goes_the_common_way():
-    x, weight = torch.randn(1, 4, 5, 6), torch.randn(3, 4, 3, 3)
-    assert torch.equal(conv3x3(x, weight), nn.functional.conv2d(x, weight, padding=1))
-
-
-@pytest.mark.skipif(not (shutil.which("c++") and shutil.which("ninja")), reason="needs a C++ compiler and ninja")
-def test_winograd_gives_the_same_values_and_gradients():
-    plain, fast = network(), network()
-    use_winograd(fast)
-    x = torch.randn(2, 1, 13, 9)
-    for net in (plain, fast):
-        net(x).square().mean().backward()
-    assert torch.allclose(fast(x), plain(x), atol=1e-5)
-    for expected, got in zip(plain.parameters(), fast.parameters(), strict=True):
-        assert torch.allclose(got.grad, expected.grad, rtol=1e-3, atol=1e-4 * float(expected.grad.abs().max()))
 
 
 def test_the_teacher_hears_two_sounds_apart(make_lab):

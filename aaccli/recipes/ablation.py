@@ -156,7 +156,7 @@ def main(
     threads = max(1, (os.cpu_count() or 1) // jobs)
     runs = [(recipe, seed) for seed in range(seeds) for recipe in RECIPES]
     with ThreadPoolExecutor(jobs) as pool:
-        scored = pool.map(lambda run: train_and_score(*run, epochs, out, tagger, threads, extra or ()), runs)
+        scored = pool.map(lambda run: train_and_score(run[0], run[1], epochs, out, tagger, threads, extra or ()), runs)
         for (recipe, _), scores in zip(runs, scored, strict=True):
             found.setdefault(recipe, []).append(scores)
             write_whole(out / "table.md", table(found))

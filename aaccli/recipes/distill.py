@@ -32,12 +32,12 @@ from ..config import to_dict
 from ..errors import TrainingError
 from ..model.cnn10 import WIDTH, Tagger, mean_max
 from ..model.features import FrontEndConfig, LogMel, resample
+from ..model.winograd import use_winograd
 from ..phrases import load_phrases
 from ..sounds import SILENCE, Recording, SoundBank, crop, faint_noise, read_sounds, relabel, split
 from ..soundscapes import active_level
 from ..tagging import TAGGING_CNN10, AveragedWeights, TaggingConfig, score_tagger
 from . import teacher
-from .winograd import use_winograd
 
 # Half the paper's frames a second: half the work for hardly a worse ear, and the window grows with the hop.
 # Nothing above 8 kHz: most recordings of ESC-50 hold nothing there and some labels do, so that a network that hears

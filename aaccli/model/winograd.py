@@ -1,4 +1,7 @@
-"""3x3 convolutions (stride 1, padding 1, no bias) by Winograd's F(4x4, 3x3) on the CPU, for training in float32."""
+"""3x3 convolutions (stride 1, padding 1) by Winograd's F(4x4, 3x3) on the CPU, in float32.
+
+The method is Lavin and Gray's (2016, "Fast Algorithms for Convolutional Neural Networks").
+"""
 
 import functools
 from pathlib import Path
@@ -8,16 +11,34 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torch.utils.cpp_extension import load
+
+from ..errors import ConfigError
 
 
 @functools.cache
 def _extension() -> ModuleType:
     """Build the C++ extension on first use (about 30 s; PyTorch keeps the build for the next process)."""
+    from torch.utils.cpp_extension import load
+
     # No -ffast-math: GCC would link code that makes the whole process flush denormals; the kernels do not need it.
     flags = ["-O3", "-march=native", "-fopenmp"]
     source = str(Path(__file__).with_name("winograd.cpp"))
     return load("winograd_cpu", [source], extra_cflags=flags, extra_ldflags=["-fopenmp"])
+
+
+def require() -> None:
+    """Make sure that the extension is there; builds it if need be.
+
+    Raises
+    ------
+    ConfigError
+        It cannot be built.
+    """
+    try:
+        _extension()
+    except (RuntimeError, OSError, ImportError) as error:
+        why = str(error).strip().splitlines()[0]
+        raise ConfigError(f"--winograd needs a C++ compiler and ninja (pip install ninja): {why}") from error
 
 
 class _Conv3x3(torch.autograd.Function):
@@ -108,3 +129,19 @@ def use_winograd(module: nn.Module, min_channels: int = 32) -> int:
     for conv in convs:
         conv.__class__ = WinogradConv2d
     return len(convs)
+
+
+class PackedConv2d(nn.Module):
+    """A 3x3 convolution with its bias and ReLU, for inference: the weights are transformed once.
+
+    ``conv`` is one that ``suits_packing``; the transformed weights take four times the memory.
+    """
+
+    def __init__(self, conv: nn.Conv2d) -> None:
+        super().__init__()
+        self.packed = _extension().pack(conv.weight.detach())
+        self.bias = (torch.zeros(conv.out_channels) if conv.bias is None else conv.bias.detach()).contiguous()
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, C, H, W) to (B, K, H, W), channels_last."""
+        return _extension().convolve_packed(x, self.packed, self.bias)

@@ -1,4 +1,4 @@
-// Winograd F(4x4, 3x3) convolution for training on the CPU: 3x3 kernel, stride 1, padding 1, fp32, NHWC.
+// Winograd F(4x4, 3x3) convolution on the CPU: 3x3 kernel, stride 1, padding 1, fp32, NHWC.
 // A 6x6 input tile d and a 3x3 kernel g give a 4x4 output tile Y = A^T [(G g G^T) . (B^T d B)] A, where the product
 // is element-wise over the 36 positions and summed over the channels: 36 small matrix products, with a quarter of the
 // multiplications of the direct method. NHWC makes every transform a loop over channels, eight at a time.
@@ -24,6 +24,7 @@ inline Index ceil_div(Index value, Index step) { return (value + step - 1) / ste
 inline Index round_up(Index value, Index step) { return ceil_div(value, step) * step; }
 inline Vec load(const float* p) { return *reinterpret_cast<const Vec*>(p); }
 inline void store(float* p, Vec v) { *reinterpret_cast<Vec*>(p) = v; }
+inline Vec positive(Vec v) { return v < 0 ? Vec{} : v; }  // nan stays nan, as in PyTorch's relu
 
 // One-dimensional transforms of vectors `s` apart, for the interpolation points 0, 1, -1, 2, -2 and infinity. The
 // results at 1, -1, 2 and -2 come from the even and the odd parts of the polynomials there.
@@ -168,8 +169,10 @@ void transform_weights(const float* w, Index sk, Index sc, Index si, Index C, In
             }
 }
 
-// y (N, H, W, K) = conv(x (N, H, W, C), U): a thread takes a block of tiles through all three steps.
-void convolve(const float* x, const float* u, Index u_stride, Index C, Index K, const Tiling& tiling, float* y) {
+// y (N, H, W, K) = conv(x (N, H, W, C), U): a thread takes a block of tiles through all three steps. With a bias,
+// y = relu(conv(x, U) + bias): while a tile is at hand that costs nothing.
+void convolve(const float* x, const float* u, Index u_stride, Index C, Index K, const Tiling& tiling, float* y,
+              const float* bias = nullptr) {
     const int threads = at::get_num_threads();
     const Index ldv = C + kPad, ldm = round_up(K, kPanel) + kPad;
     const Index block = std::min(kTiles, round_up(ceil_div(tiling.count, threads), kRows));
@@ -191,9 +194,12 @@ void convolve(const float* x, const float* u, Index u_stride, Index C, Index K, 
         for (Index t = 0; t < count; ++t) {
             float* pixel[16];
             tiling.pixels<4, float>(first + t, y, K, zeros + C, pixel);  // what lies off the image goes to waste
-            for (Index k = 0; k < K; k += 8)
-                transform_square<6, 4, output_transform>([&](int i) { return load(m + i * m_stride + t * ldm + k); },
-                                                         [&](int i, Vec v) { store(pixel[i] + k, v); });
+            for (Index k = 0; k < K; k += 8) {
+                const Vec b = bias ? load(bias + k) : Vec{};
+                transform_square<6, 4, output_transform>(
+                    [&](int i) { return load(m + i * m_stride + t * ldm + k); },
+                    [&](int i, Vec v) { store(pixel[i] + k, bias ? positive(v + b) : v); });
+            }
         }
     }
 }
@@ -217,6 +223,27 @@ at::Tensor convolution(const at::Tensor& images, const at::Tensor& weights, bool
     else transform_weights(w, 9 * C, 1, C, in, out, u, u_stride);
     at::Tensor y = at::empty({x.size(0), out, x.size(2), x.size(3)}, x.options(), at::MemoryFormat::ChannelsLast);
     convolve(x.const_data_ptr<float>(), u, u_stride, in, out, Tiling(x), y.mutable_data_ptr<float>());
+    return y;
+}
+
+// For inference: the transformed weights, kept from call to call, and the convolution with them, a bias and ReLU.
+at::Tensor pack(const at::Tensor& weights) {
+    const at::Tensor weight = nhwc(weights);
+    const Index K = weight.size(0), C = weight.size(1), u_stride = C * round_up(K, kPanel) + kPad;
+    TORCH_CHECK(K % 8 == 0 && weight.size(2) == 3 && weight.size(3) == 3, "winograd: bad shapes");
+    at::Tensor u = at::zeros({kPoints, u_stride}, weight.options());
+    transform_weights(weight.const_data_ptr<float>(), 9 * C, 1, C, C, K, u.mutable_data_ptr<float>(), u_stride);
+    return u;
+}
+
+at::Tensor convolve_packed(const at::Tensor& images, const at::Tensor& u, const at::Tensor& bias) {
+    const at::Tensor x = nhwc(images);
+    const Index C = x.size(1), K = bias.numel();
+    TORCH_CHECK(u.is_contiguous() && u.numel() == kPoints * (C * round_up(K, kPanel) + kPad) && bias.is_contiguous(),
+                "winograd: weights that were packed for another shape");
+    at::Tensor y = at::empty({x.size(0), K, x.size(2), x.size(3)}, x.options(), at::MemoryFormat::ChannelsLast);
+    convolve(x.const_data_ptr<float>(), u.const_data_ptr<float>(), u.size(1), C, K, Tiling(x),
+             y.mutable_data_ptr<float>(), bias.const_data_ptr<float>());
     return y;
 }
 
@@ -295,5 +322,7 @@ at::Tensor weight_gradient(const at::Tensor& images, const at::Tensor& gradient)
 
 PYBIND11_MODULE(TORCH_EXTENSION_NAME, m) {
     m.def("convolution", &convolution, py::call_guard<py::gil_scoped_release>());
+    m.def("pack", &pack, py::call_guard<py::gil_scoped_release>());
+    m.def("convolve_packed", &convolve_packed, py::call_guard<py::gil_scoped_release>());
     m.def("weight_gradient", &weight_gradient, py::call_guard<py::gil_scoped_release>());
 }

@@ -1,0 +1,61 @@
+"""Winograd's convolution."""
+
+import shutil
+
+import pytest
+import torch
+from torch import nn
+
+from aaccli.model.winograd import PackedConv2d, conv3x3, use_winograd
+
+needs_compiler = pytest.mark.skipif(
+    not (shutil.which("c++") and shutil.which("ninja")), reason="needs a C++ compiler and ninja"
+)
+
+
+def network() -> nn.Module:
+    torch.manual_seed(0)
+    layers = [nn.Conv2d(a, b, 3, padding=1, bias=False) for a, b in ((1, 32), (32, 40), (40, 8))]
+    return nn.Sequential(*layers, nn.Conv2d(8, 8, 3, padding=1)).to(memory_format=torch.channels_last)
+
+
+def test_only_convolutions_that_gain_are_replaced():
+    assert use_winograd(network()) == 2
+    assert use_winograd(nn.Conv2d(64, 64, 3, padding=1, bias=False, stride=2)) == 0
+    assert use_winograd(nn.Conv2d(64, 64, 5, padding=1, bias=False)) == 0
+
+
+def test_what_winograd_does_not_take_goes_the_common_way():
+    x, weight = torch.randn(1, 4, 5, 6), torch.randn(3, 4, 3, 3)
+    assert torch.equal(conv3x3(x, weight), nn.functional.conv2d(x, weight, padding=1))
+
+
+@needs_compiler
+def test_winograd_gives_the_same_values_and_gradients():
+    plain, fast = network(), network()
+    use_winograd(fast)
+    x = torch.randn(2, 1, 13, 9)
+    for net in (plain, fast):
+        net(x).square().mean().backward()
+    assert torch.allclose(fast(x), plain(x), atol=1e-5)
+    for expected, got in zip(plain.parameters(), fast.parameters(), strict=True):
+        assert torch.allclose(got.grad, expected.grad, rtol=1e-3, atol=1e-4 * float(expected.grad.abs().max()))
+
+
+@needs_compiler
+@pytest.mark.parametrize("outputs", [8, 16, 40])
+def test_packed_weights_give_convolution_bias_and_relu(outputs):
+    torch.manual_seed(0)
+    conv = nn.Conv2d(32, outputs, 3, padding=1)
+    x = torch.randn(2, 32, 13, 9)
+    with torch.no_grad():
+        assert torch.allclose(PackedConv2d(conv)(x), conv(x).relu(), atol=1e-5)
+        conv.bias = None
+        assert torch.allclose(PackedConv2d(conv)(x), conv(x).relu(), atol=1e-5)
+        assert PackedConv2d(conv)(x * torch.nan).isnan().all()
+
+
+@needs_compiler
+def test_packed_weights_refuse_another_number_of_channels():
+    with pytest.raises(RuntimeError, match="another shape"):
+        PackedConv2d(nn.Conv2d(32, 16, 3, padding=1))(torch.randn(1, 24, 8, 8))
