@@ -5,30 +5,34 @@ from __future__ import annotations
 import hashlib
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cached_property, partial
 from os import PathLike
 from pathlib import Path
 
 import numpy as np
 import torch
 from torch import Tensor
-from torch.nn.utils.rnn import pad_sequence
 
 from . import audio
 from .checkpoints import DEFAULT_MODEL, CaptionerInfo, load_captioner
+from .engine import Engine
 from .errors import AudioError, ConfigError
-from .model.beam import DecodingConfig, Hypothesis, beam_search
+from .model.beam import DecodingConfig, Hypothesis
 from .model.captioner import CaptionerNet
 from .model.features import resample
+from .pipeline import Plan, heard_in_order
+from .precision import Precision
+from .reading import Ending, Part, Stretch, parts, read_ahead
 from .repetition import families
 from .vocabulary import Vocabulary
 from .watching import Watch, nobody
 from .weights import find_model
-from .windows import Windowing, cut
+from .windows import Windowing
 
 MIN_SECONDS = 0.01  # less is a click of which nothing could be said
-BATCH_SECONDS = 60.0  # of padded sound heard at once: what bounds the memory of the network
 
 
 @dataclass(frozen=True)
@@ -121,20 +125,44 @@ class Captioner:
     'a dog barks while rain falls'
     """
 
-    def __init__(self, net: CaptionerNet, vocabulary: Vocabulary, info: CaptionerInfo, name: str = "") -> None:
+    def __init__(
+        self,
+        net: CaptionerNet,
+        vocabulary: Vocabulary,
+        info: CaptionerInfo,
+        name: str = "",
+        precision: Precision = "auto",
+        winograd: bool = False,
+    ) -> None:
         self.net = net.eval()
         self.vocabulary = vocabulary
         self.families = families(vocabulary)
         self.info = info
         self.name = name  # for people: where it came from
+        self.engine = Engine(net, precision, winograd)
 
     @classmethod
     def from_pretrained(
-        cls, model: str | Path | None = None, device: torch.device | str = "cpu", watch: Watch = nobody
+        cls,
+        model: str | Path | None = None,
+        device: torch.device | str = "cpu",
+        watch: Watch = nobody,
+        *,
+        precision: Precision = "auto",
+        winograd: bool = False,
     ) -> Captioner:
         """Load a model: a folder, or ``OWNER/NAME[@REVISION]`` on the Hub; without one, the model that comes with aac.
 
-        ``watch`` is told how far a download is.
+        Parameters
+        ----------
+        model : str or Path, optional
+        device : torch.device or str
+        watch : callable
+            Told how far a download is.
+        precision : str
+            What CNN10 computes with: fp32, bf16, fp16; auto takes bf16 (or fp16) where the device is made for it.
+        winograd : bool
+            Faster convolutions, for float32 on a processor; needs a C++ compiler, and takes half a minute once.
 
         Raises
         ------
@@ -142,9 +170,11 @@ class Captioner:
             The folder is missing, damaged, or not a captioner.
         FetchError
             The model cannot be had from the Hub.
+        ConfigError
+            The device cannot compute so.
         """
         net, vocabulary, info = load_captioner(find_model(model, watch) if model else DEFAULT_MODEL)
-        return cls(net.to(device), vocabulary, info, str(model or "default"))
+        return cls(net.to(device), vocabulary, info, str(model or "default"), precision, winograd)
 
     @cached_property
     def fingerprint(self) -> str:
@@ -159,7 +189,7 @@ class Captioner:
         self,
         sound: str | PathLike[str] | np.ndarray | Tensor,
         decoding: DecodingConfig | None = None,
-        batch_size: int = 4,
+        batch_size: int | None = None,
         *,
         sample_rate: int | None = None,
         windowing: Windowing = Windowing(),
@@ -183,13 +213,16 @@ class Captioner:
         ConfigError
             An array has no sample rate, or a file was given one.
         """
-        job = _Job(decoding or self.info.decoding, windowing, alternatives, batch_size)
+        job = _Job(decoding or self.info.decoding, windowing, alternatives)
+        recording: AbstractContextManager[audio.Reader]
         if isinstance(sound, str | PathLike) and sample_rate is None:
-            result = self._hear_file(str(sound), job)
+            name, recording = str(sound), audio.opened(str(sound))
         elif isinstance(sound, np.ndarray | Tensor) and sample_rate is not None:
-            result = self._hear(audio.from_array(sound, sample_rate), job)
+            name, recording = "array", nullcontext(audio.from_array(sound, sample_rate))
         else:
             raise ConfigError("sample_rate goes with an array: caption(array, sample_rate=44100), caption('clip.wav')")
+        plan = self.engine.plan(batch_size, windowing.window)
+        (result,) = self._caption_all(parts(name, recording, windowing), job, plan)
         if result.error and not result.windows:
             raise result.error
         return result
@@ -198,16 +231,16 @@ class Captioner:
         self,
         paths: Iterable[str | PathLike[str]],
         decoding: DecodingConfig | None = None,
-        batch_size: int = 4,
+        batch_size: int | None = None,
         *,
         windowing: Windowing = Windowing(),
         alternatives: int = 0,
         on_window: OnWindow = _ignore,
     ) -> Iterator[Caption]:
-        """Caption files one after the other, in the order given; a file that cannot be read gives its error.
+        """Caption files, in the order given; a file that cannot be read gives its error.
 
-        Each file is heard by itself and read as it is needed, so that its caption does not depend on the others, and
-        no more than a few windows of it are held.
+        Files are read as they are needed, while others are heard; no more than a few windows are held. The caption of
+        a file depends neither on the others nor on how many windows are heard at once.
 
         Parameters
         ----------
@@ -215,8 +248,8 @@ class Captioner:
             Sound files; ``-`` is standard input.
         decoding : DecodingConfig, optional
             How words are chosen; else as the model's folder says.
-        batch_size : int
-            Windows of one file that are heard at once, up to a minute of sound.
+        batch_size : int, optional
+            Windows that are heard at once; else one on a processor, and on a GPU as many as its memory holds.
         windowing : Windowing
             How recordings are cut.
         alternatives : int
@@ -229,61 +262,53 @@ class Captioner:
         ConfigError
             More alternatives than the beam holds.
         """
-        job = _Job(decoding or self.info.decoding, windowing, alternatives, batch_size, on_window)
-        return (self._hear_file(str(path), job) for path in paths)
+        job = _Job(decoding or self.info.decoding, windowing, alternatives, on_window)
+        return self._caption_files(map(str, paths), job, self.engine.plan(batch_size, windowing.window))
 
-    def _hear_file(self, name: str, job: _Job) -> Caption:
-        try:
-            with audio.opened(name) as reader:
-                return self._hear(reader, job)
-        except AudioError as error:
-            return Caption(name, error=error)
+    def _caption_files(self, names: Iterable[str], job: _Job, plan: Plan) -> Iterator[Caption]:
+        recordings = ((name, parts(name, audio.opened(name), job.windowing)) for name in names)
+        with ThreadPoolExecutor(plan.workers, "aac-read") as pool:
+            yield from self._caption_all(read_ahead(recordings, pool, plan.workers), job, plan)
 
-    def _hear(self, reader: audio.Reader, job: _Job) -> Caption:
+    def _caption_all(self, parts: Iterable[Part], job: _Job, plan: Plan) -> Iterator[Caption]:
         windows: list[Window] = []
-        for window in self._windows(reader, job):
-            windows.append(window)
-            job.on_window(Heard(reader.name, window, reader.seconds))
-        error = reader.error
-        if not windows and not error:
-            error = AudioError(f"{reader.name}: holds no samples")
-        elif windows and windows[-1].end < MIN_SECONDS:
-            error = AudioError(f"{reader.name}: too short to hear anything in it ({windows[-1].end:.5f} s)")
-            windows = []
-        return Caption(reader.name, tuple(windows), error, reader.not_finite)
+        for heard in heard_in_order(parts, partial(self._hear, job=job), plan):
+            if isinstance(heard, Ending):
+                yield _whole(heard, windows)
+                windows = []
+            else:
+                stretch, window = heard
+                windows.append(window)
+                job.on_window(Heard(stretch.file, window, stretch.seconds))
 
-    def _windows(self, reader: audio.Reader, job: _Job) -> Iterator[Window]:
-        rate, wanted = reader.sample_rate, self.net.config.front_end.sample_rate
-        batch: list[tuple[float, float, Tensor]] = []
-        for piece in cut(reader, rate, job.windowing):
-            if batch and (len(batch) == job.batch_size or (len(batch) + 1) * job.windowing.window > BATCH_SECONDS):
-                yield from self._say(batch, job)
-                batch = []
-            waveform = resample(torch.from_numpy(piece.samples), rate, wanted)
-            batch.append((piece.start / rate, (piece.start + len(piece.samples)) / rate, waveform))
-        if batch:
-            yield from self._say(batch, job)
+    def _hear(self, stretches: Sequence[Stretch], job: _Job) -> list[Window]:
+        wanted = self.net.config.front_end.sample_rate
+        waveforms = [resample(torch.from_numpy(s.samples), s.sample_rate, wanted) for s in stretches]
+        found = self.caption_waveforms(waveforms, job.decoding)
+        return [self._window(s, hypotheses, job) for s, hypotheses in zip(stretches, found, strict=True)]
 
-    def _say(self, batch: list[tuple[float, float, Tensor]], job: _Job) -> Iterator[Window]:
-        found = self.caption_waveforms([waveform for _, _, waveform in batch], job.decoding)
-        for (start, end, _), hypotheses in zip(batch, found, strict=True):
-            best, *others = (Alternative(self.vocabulary.decode(h.words), h.score) for h in hypotheses)
-            window = Window(start, end, best.caption, best.score, tuple(others[: job.alternatives]))
-            curve = self.info.calibration
-            yield replace(window, probability=curve.probability(window.log_probability)) if curve.is_fitted else window
+    def _window(self, stretch: Stretch, hypotheses: Sequence[Hypothesis], job: _Job) -> Window:
+        best, *others = (Alternative(self.vocabulary.decode(h.words), h.score) for h in hypotheses)
+        window = Window(stretch.start, stretch.end, best.caption, best.score, tuple(others[: job.alternatives]))
+        curve = self.info.calibration
+        return replace(window, probability=curve.probability(window.log_probability)) if curve.is_fitted else window
 
-    @torch.no_grad()
     def caption_waveforms(
         self, waveforms: Sequence[Tensor], decoding: DecodingConfig | None = None
     ) -> list[list[Hypothesis]]:
         """Find the best captions of mono waveforms (samples,) at the model's sample rate, best first."""
-        if not waveforms:
-            return []
-        # One by one to frames: a clip's last frames depend on where it ends.
-        frames = [self.net.logmel(waveform.to(self.net.device)) for waveform in waveforms]
-        lengths = torch.tensor([len(f) for f in frames], device=self.net.device)
-        memory = self.net.encode(pad_sequence(frames, batch_first=True), lengths)
-        return beam_search(self.net, memory, decoding or self.info.decoding, self.families)
+        return self.engine.hear(waveforms, decoding or self.info.decoding, self.families)
+
+
+def _whole(ending: Ending, windows: Sequence[Window]) -> Caption:
+    """What was heard in a file that has come to its end."""
+    error = ending.error
+    if not windows and not error:
+        error = AudioError(f"{ending.file}: holds no samples")
+    elif windows and windows[-1].end < MIN_SECONDS:
+        error = AudioError(f"{ending.file}: too short to hear anything in it ({windows[-1].end:.5f} s)")
+        windows = []
+    return Caption(ending.file, tuple(windows), error, ending.not_finite)
 
 
 @dataclass(frozen=True)
@@ -293,7 +318,6 @@ class _Job:
     decoding: DecodingConfig
     windowing: Windowing
     alternatives: int
-    batch_size: int
     on_window: OnWindow = _ignore
 
     def __post_init__(self) -> None:

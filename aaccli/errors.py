@@ -31,6 +31,10 @@ class UnknownSettingError(ConfigError):
     """A setting that this version has never heard of."""
 
 
+class DeviceError(AacError):
+    """A device that is too small for what is asked of it."""
+
+
 class TrainingError(AacError):
     """A training run that cannot go on."""
 

@@ -3,12 +3,37 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Literal
 
 import torch
 
 from .errors import ConfigError
 from .training import TrainingConfig
+
+Precision = Literal["auto", "fp32", "bf16", "fp16"]  # of inference
+DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+
+
+def pick_inference_precision(name: Precision, device: torch.device, winograd: bool) -> torch.dtype:
+    """The type that CNN10 computes captions with; ``auto`` takes half of the bits where the device is made for it.
+
+    Raises
+    ------
+    ConfigError
+        There is no such precision, or Winograd convolutions are wanted where there are none.
+    """
+    if name != "auto" and name not in DTYPES:
+        raise ConfigError(f"precision {name}: unknown; there are auto, {', '.join(DTYPES)}")
+    if winograd:
+        if device.type != "cpu" or name not in ("auto", "fp32"):
+            raise ConfigError("--winograd is for float32 on a processor: --device cpu --precision fp32")
+        return torch.float32
+    if name != "auto":
+        return DTYPES[name]
+    # To caption, vector units for bfloat16 will do.
+    if device.type == "cpu" and _capabilities().get("avx512_bf16"):
+        return torch.bfloat16
+    return _auto(device)
 
 
 def pick_precision(config: TrainingConfig, device: torch.device) -> torch.dtype:

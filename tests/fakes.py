@@ -20,6 +20,7 @@ class FakeCaptioner(Captioner):
         info = CaptionerInfo(TINY, DecodingConfig(), {})
         super().__init__(CaptionerNet(TINY, 4 + len(WORDS)), Vocabulary(WORDS), info, "fake")
         self.__dict__["fingerprint"] = "fake"
+        self.engine.__dict__["ready"] = self.net  # nothing to prepare: it hears without a network
         self.batches: list[int] = []  # how many waveforms were heard at once
 
     def caption_waveforms(self, waveforms, decoding=None):

@@ -153,7 +153,7 @@ def test_windows_are_told_of_as_they_come_and_batched(tmp_path):
     assert {(heard.file, heard.seconds) for heard in told} == {(str(tmp_path / "a.wav"), 10.0)}
     assert fake.batches == [3, 3, 3, 1]
     fake.batches.clear()
-    fake.caption(np.zeros(44100 * 181, np.int16), sample_rate=44100, windowing=Windowing(20))
+    fake.caption(np.zeros(44100 * 180, np.int16), batch_size=4, sample_rate=44100, windowing=Windowing(20))
     assert fake.batches == [3, 3, 3], "no more than a minute at once"
 
 

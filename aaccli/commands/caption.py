@@ -14,7 +14,7 @@ import typer
 
 from .. import __version__, console
 from ..errors import ConfigError
-from .options import Device, Quiet, Threads, override, pick_device
+from .options import Device, InferencePrecision, Quiet, Threads, Winograd, override, pick_device
 from .progress import fetch_progress
 
 if TYPE_CHECKING:
@@ -60,6 +60,8 @@ def caption(
     ] = 0,
     device: Device = "auto",
     threads: Threads = None,
+    precision: InferencePrecision = "auto",
+    winograd: Winograd = False,
     quiet: Quiet = False,
     verbose: Annotated[
         bool, typer.Option("--verbose", "-v", help="Model, windows, captions too.", rich_help_panel="Machine")
@@ -83,7 +85,9 @@ def caption(
         with joined() as ranks:
             sources = _sources(inputs or [], files_from, not no_recursive, ranks)
             with fetch_progress(quiet) as watch:
-                captioner = Captioner.from_pretrained(model, _device(device, threads, ranks), watch)
+                captioner = Captioner.from_pretrained(
+                    model, _device(device, threads, ranks), watch, precision=precision, winograd=winograd
+                )
             how = Manner(
                 override(
                     captioner.info.decoding,
@@ -91,10 +95,11 @@ def caption(
                 ),
                 override(Windowing(), {"window": window, "overlap": overlap}),
                 alternatives,
+                captioner.engine.precision,
             )
             if verbose:
                 console.say(
-                    f"model {captioner.name} ({captioner.fingerprint}) on {captioner.net.device}, {how.options()}"
+                    f"model {captioner.name} ({captioner.fingerprint}) on {captioner.engine.device}, {how.options()}"
                 )
             bare = len(sources) == 1 and [sources[0].name] == inputs
             with _display(out, form, quiet, verbose) as display:
@@ -122,9 +127,11 @@ class Manner:
     decoding: DecodingConfig
     windowing: Windowing
     alternatives: int
+    precision: str
 
     def options(self) -> dict[str, Any]:
-        return {**asdict(self.decoding), **asdict(self.windowing), "alternatives": self.alternatives}
+        own = {"alternatives": self.alternatives, "precision": self.precision}
+        return {**asdict(self.decoding), **asdict(self.windowing), **own}
 
 
 def _check_options(

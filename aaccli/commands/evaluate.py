@@ -70,7 +70,9 @@ def evaluate(
         ),
     ] = None,
     beam_size: Annotated[int | None, typer.Option(min=1, help="1 is greedy.", rich_help_panel=DECODING)] = None,
-    batch_size: Annotated[int, typer.Option(min=1, help="Files heard at once.", rich_help_panel="Machine")] = 4,
+    batch_size: Annotated[
+        int | None, typer.Option(min=1, help="Windows heard at once.", rich_help_panel="Machine")
+    ] = None,
     device: Device = "auto",
     threads: Threads = None,
     quiet: Quiet = False,
@@ -207,7 +209,7 @@ def _captioned(
     folder: Path,
     model: str | None,
     chosen: dict[str, Any],
-    batch_size: int,
+    batch_size: int | None,
     device: str,
     threads: int | None,
     quiet: bool,

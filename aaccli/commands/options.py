@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING, Annotated, Any, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar
 
 import typer
 
@@ -12,9 +12,17 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, mps.", rich_help_panel="Machine")]
-Threads = Annotated[
-    int | None, typer.Option(min=1, help="Processor threads; all of them if not given.", rich_help_panel="Machine")
+Device = Annotated[
+    str, typer.Option(help="auto, cpu, cuda, cuda:1, mps.", rich_help_panel="Machine", show_default=False)
+]
+Threads = Annotated[int | None, typer.Option(min=1, help="Processor threads; else all.", rich_help_panel="Machine")]
+InferencePrecision = Annotated[
+    Literal["auto", "fp32", "bf16", "fp16"],
+    typer.Option(help="auto: as the device is best at.", rich_help_panel="Machine", show_default=False),
+]
+Winograd = Annotated[
+    bool,
+    typer.Option("--winograd", help="Faster; needs a C++ compiler.", rich_help_panel="Machine"),
 ]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Errors only on stderr.", rich_help_panel="Machine")]
 

@@ -35,7 +35,7 @@ def frames_mask(lengths: Tensor, frames: int) -> Tensor:
     return torch.arange(frames, device=lengths.device)[None, :] < lengths[:, None]
 
 
-def _blank_padding(x: Tensor, lengths: Tensor | None) -> Tensor:
+def blank_padding(x: Tensor, lengths: Tensor | None) -> Tensor:
     """Zero the frames of (B, C, frames, mels) beyond each clip, as a clip alone has zeros there."""
     if lengths is None:
         return x
@@ -56,7 +56,7 @@ class ConvBlock(nn.Module):
 
     def forward(self, x: Tensor, lengths: Tensor | None) -> Tensor:
         """(B, inputs, frames, mels) to (B, outputs, frames // 2, mels // 2)."""
-        x = _blank_padding(F.relu_(self.bn1(self.conv1(x))), lengths)
+        x = blank_padding(F.relu_(self.bn1(self.conv1(x))), lengths)
         x = F.relu_(self.bn2(self.conv2(x)))
         # Padding need not be blanked before pooling. A clip with an odd number of frames loses its last one
         # here; in a batch the window over that frame and the first padded one is outside lengths // 2, and
@@ -105,7 +105,7 @@ class Cnn10(nn.Module):
             if lengths is not None:
                 lengths = lengths // 2
             x = F.dropout(x, self.dropout, self.training)
-            x = _blank_padding(x, lengths)
+            x = blank_padding(x, lengths)
         return x.mean(dim=3).transpose(1, 2), lengths
 
     def _normalise(self, logmel: Tensor, lengths: Tensor | None) -> Tensor:

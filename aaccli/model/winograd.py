@@ -14,6 +14,8 @@ from torch import Tensor, nn
 
 from ..errors import ConfigError
 
+MIN_CHANNELS = 32  # of the input; convolutions of fewer gain nothing
+
 
 @functools.cache
 def _extension() -> ModuleType:
@@ -94,8 +96,8 @@ class WinogradConv2d(nn.Conv2d):
         return conv3x3(x, self.weight)
 
 
-def _replaceable(module: nn.Module, min_channels: int) -> bool:
-    """Whether `module` is a convolution that conv3x3 computes, with enough channels to gain by it."""
+def gains(module: nn.Module, min_channels: int = MIN_CHANNELS) -> bool:
+    """Whether `module` is a convolution that the C++ code computes, with enough input channels to gain by it."""
     return (
         type(module) is nn.Conv2d
         and module.kernel_size == (3, 3)
@@ -103,13 +105,13 @@ def _replaceable(module: nn.Module, min_channels: int) -> bool:
         and module.padding in ((1, 1), "same")
         and module.dilation == (1, 1)
         and module.groups == 1
-        and module.bias is None
         and module.padding_mode == "zeros"
         and module.in_channels >= min_channels
+        and module.in_channels % 8 == module.out_channels % 8 == 0
     )
 
 
-def use_winograd(module: nn.Module, min_channels: int = 32) -> int:
+def use_winograd(module: nn.Module, min_channels: int = MIN_CHANNELS) -> int:
     """Replace the forward of every suitable convolution inside `module` by conv3x3, in place.
 
     Parameters
@@ -125,7 +127,7 @@ def use_winograd(module: nn.Module, min_channels: int = 32) -> int:
     int
         The number of convolutions replaced.
     """
-    convs = [m for m in module.modules() if _replaceable(m, min_channels)]
+    convs = [m for m in module.modules() if gains(m, min_channels) and m.bias is None]
     for conv in convs:
         conv.__class__ = WinogradConv2d
     return len(convs)
@@ -134,7 +136,7 @@ def use_winograd(module: nn.Module, min_channels: int = 32) -> int:
 class PackedConv2d(nn.Module):
     """A 3x3 convolution with its bias and ReLU, for inference: the weights are transformed once.
 
-    ``conv`` is one that ``suits_packing``; the transformed weights take four times the memory.
+    ``conv`` is one that ``gains``; the transformed weights take four times the memory.
     """
 
     def __init__(self, conv: nn.Conv2d) -> None:
