@@ -2,20 +2,70 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from importlib import import_module
+from typing import Annotated, Any
 
 import typer
+from typer.core import TyperGroup
+from typer.main import get_command
 
 from . import __version__
-from .commands.caption import caption
-from .commands.download import download
-from .commands.evaluate import evaluate
-from .commands.pretraining import pretrain
-from .commands.training import train
+
+VERBS = {  # the module of commands/ that has the verb, and what help says of it
+    "caption": ("caption", "Say in a sentence what is heard in sound files and videos."),
+    "train": ("training", "Train a captioner on Clotho, on captions, or on labelled sounds."),
+    "pretrain": ("pretraining", "Train CNN10 as a tagger on labelled sounds, for aac train --init."),
+    "evaluate": ("evaluate", "Score captions as papers do: BLEU, METEOR, CIDEr-D, SPICE, SPIDEr."),
+    "download": ("download", "Fetch weights and data once, checked; all else then works offline."),
+}
+
+# \b: Click keeps the lines that follow as they are.
+HELP = """Turn sound into sentences.
+
+\b
+  aac caption clip.wav
+  aac caption recordings/ --out captions.csv
+  aac train --clotho ./data
+  aac evaluate --predictions mine.csv --references references.csv
+  aac download --list
+"""
+
+
+class Verbs(TyperGroup):
+    """Only the verb that is called is imported and built: all five would double the time of `aac --help`."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        # Not by no_args_is_help, for which Typer imports rich.
+        if not args and not ctx.resilient_parsing:
+            typer.echo(self.get_help(ctx))
+            ctx.exit(2)
+        return super().parse_args(ctx, args)
+
+    def resolve_command(self, ctx: Any, args: list[str]) -> tuple[str | None, Any, list[str]]:
+        name, command, rest = super().resolve_command(ctx, args)
+        return name, build(name) if name in VERBS else command, rest
+
+    def format_help(self, ctx: Any, formatter: Any) -> None:
+        # Click's plain text: rich takes longer to import than all else that this help needs.
+        self.format_usage(ctx, formatter)
+        self.format_help_text(ctx, formatter)
+        self.format_options(ctx, formatter)
+        self.format_epilog(ctx, formatter)
+
+
+def build(verb: str) -> Any:
+    """The command of a verb."""
+    module = import_module(f".commands.{VERBS[verb][0]}", __package__)
+    alone = typer.Typer(rich_markup_mode="markdown", add_completion=False)
+    alone.command(verb)(getattr(module, verb))
+    return get_command(alone)
+
 
 app = typer.Typer(
     name="aac",
-    no_args_is_help=True,
+    cls=Verbs,
+    help=HELP,
+    epilog="All of a command, with examples: aac COMMAND --help",
     rich_markup_mode="markdown",
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
@@ -39,17 +89,12 @@ def _aac(
         bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version.")
     ] = False,
 ) -> None:
-    """Turn sound into sentences.
-
-    ```
-    aac caption clip.wav
-    aac caption recordings/ --out captions.csv
-    aac train --clotho ./data
-    aac evaluate --predictions mine.csv --references references.csv
-    aac download --list
-    ```
-    """
+    """Options of `aac` itself."""
 
 
-for verb in (caption, train, pretrain, evaluate, download):
-    app.command()(verb)
+def _stand_in() -> None:
+    """What is listed for a verb; `Verbs` calls the verb itself."""
+
+
+for _name, (_, _summary) in VERBS.items():
+    app.command(_name, short_help=_summary)(_stand_in)

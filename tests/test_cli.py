@@ -2,6 +2,7 @@
 
 import csv
 import json
+import os
 import subprocess
 import sys
 
@@ -12,7 +13,7 @@ from typer.testing import CliRunner
 
 from aaccli import __version__
 from aaccli.checkpoints import CaptionerInfo, load_captioner, load_tagger, save_captioner
-from aaccli.cli import app
+from aaccli.cli import VERBS, app
 from aaccli.model.beam import DecodingConfig
 from aaccli.model.captioner import CaptionerNet
 from aaccli.vocabulary import Vocabulary
@@ -45,16 +46,55 @@ def folder(tmp_path):
     return tmp_path / "in"
 
 
-def test_help_answers_without_importing_torch():
-    code = "import sys; from aaccli.cli import app; assert 'torch' not in sys.modules; app(['--help'])"
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert "caption" in done.stdout
-    assert "train" in done.stdout
+def python(*arguments, **environment):
+    return subprocess.run(
+        [sys.executable, *arguments], capture_output=True, text=True, env={**os.environ, **environment}
+    )
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["-h"], ["--version"], []])
+def test_what_needs_no_verb_imports_nothing_heavy(arguments):
+    done = python("-X", "importtime", "-m", "aaccli", *arguments)
+    modules = {line.rpartition("|")[2].strip() for line in done.stderr.splitlines()}
+    assert "aaccli.cli" in modules
+    heavy = {"torch", "numpy", "rich", "pygments", "pydantic", "aaccli.console"}
+    assert not modules & {*heavy, *(f"aaccli.commands.{module}" for module, _ in VERBS.values())}
+
+
+def test_help_lists_the_verbs_each_on_a_line():
+    done = python("-m", "aaccli", "--help", COLUMNS="80")
+    lines = done.stdout.splitlines()
+    assert "    aac caption recordings/ --out captions.csv" in lines
+    for verb, (_, summary) in VERBS.items():
+        assert f"  {verb:8}  {summary}" in lines
+    assert python("-m", "aaccli", COLUMNS="80").stdout == done.stdout
+
+
+@pytest.mark.parametrize("verb", VERBS)
+def test_a_verb_tells_of_itself_in_full(verb):
+    done = aac(verb, "--help")
+    assert done.exit_code == 0
+    assert f"aac {verb} " in done.stdout
+    assert "--quiet" in done.stdout
+
+
+def test_nothing_or_a_misspelt_verb_is_a_usage_error():
+    assert aac().exit_code == 2
+    done = aac("captoin", "a.wav")
+    assert done.exit_code == 2
+    assert "Did you mean 'caption'?" in done.stderr
+
+
+def test_the_shell_completes_verbs_and_their_options():
+    told = {"_AAC_COMPLETE": "complete_bash", "COMP_CWORD": "1"}
+    code = "from aaccli.cli import app; app(prog_name='aac')"
+    assert python("-c", code, **told, COMP_WORDS="aac tr").stdout.split() == ["train"]
+    told["COMP_CWORD"] = "2"
+    assert python("-c", code, **told, COMP_WORDS="aac train --reci").stdout.split() == ["--recipe"]
 
 
 def test_module_and_version():
-    done = subprocess.run([sys.executable, "-m", "aaccli", "--version"], capture_output=True, text=True, check=True)
-    assert done.stdout == f"aac {__version__}\n"
+    assert python("-m", "aaccli", "--version").stdout == f"aac {__version__}\n"
 
 
 def test_one_file_prints_its_bare_caption(model, folder):

@@ -1,4 +1,4 @@
 """The verbs of the command line, each a thin shell over the library.
 
-Nothing here imports torch at the top, so that ``aac --help`` answers at once.
+Nothing here imports torch at the top, so that ``aac VERB --help`` answers at once.
 """
