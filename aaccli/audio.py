@@ -64,11 +64,11 @@ class Reader:
     def __iter__(self) -> Iterator[np.ndarray]:
         try:
             for block in self._blocks:
-                bad = ~(np.abs(block) <= LOUDEST)
-                if bad.any():
+                if not np.abs(block).max(initial=0) <= LOUDEST:  # so that nan is found too
+                    bad = ~(np.abs(block) <= LOUDEST)
                     self.not_finite += int(bad.any(axis=1).sum())
                     block = np.where(bad, np.float32(0), block)
-                yield block.mean(axis=1, dtype=np.float64).astype(np.float32)
+                yield block[:, 0] if block.shape[1] == 1 else block.mean(axis=1, dtype=np.float64).astype(np.float32)
         except AudioError as error:
             self.error = error
 

@@ -100,8 +100,23 @@ class LogMel(nn.Module):
         missing = self.config.min_samples - waveform.shape[-1]
         if missing > 0:
             waveform = nn.functional.pad(waveform, (0, missing))
-        power = self.mel(waveform).clamp_min(self.config.floor)
-        return (10.0 * power.log10()).transpose(-1, -2)
+        power = self._power(waveform.reshape(-1, waveform.shape[-1])).clamp_min_(self.config.floor)
+        logmel = power.log10_().mul_(10.0).transpose(-1, -2)
+        return logmel.reshape(*waveform.shape[:-1], *logmel.shape[1:])
+
+    def _power(self, waveforms: Tensor) -> Tensor:
+        """(B, samples) to (B, mels, frames): what ``self.mel`` computes, without the square root that it squares."""
+        spectra = torch.stft(
+            waveforms,
+            self.config.window,
+            self.config.hop,
+            window=self.mel.spectrogram.window,
+            center=True,
+            pad_mode="reflect",
+            return_complex=True,
+        )
+        power = torch.addcmul(spectra.real.square(), spectra.imag, spectra.imag)
+        return self.mel.mel_scale.fb.T @ power
 
 
 def resample(waveform: Tensor, from_rate: int, to_rate: int) -> Tensor:
