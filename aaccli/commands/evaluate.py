@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from .. import console
-from .options import Device, Quiet, Threads, override, pick_device
+from .options import Device, InferencePrecision, Quiet, Threads, Winograd, override, pick_device
 from .progress import fetch_progress
 
 if TYPE_CHECKING:
@@ -75,6 +75,8 @@ def evaluate(
     ] = None,
     device: Device = "auto",
     threads: Threads = None,
+    precision: InferencePrecision = "auto",
+    winograd: Winograd = False,
     quiet: Quiet = False,
 ) -> None:
     """Score captions as papers do: BLEU, ROUGE-L, METEOR, CIDEr-D, SPICE, SPIDEr.
@@ -109,8 +111,9 @@ def evaluate(
             raise ConfigError("--references goes with --predictions; to caption recordings: --csv and --audio")
         else:
             clips, title, folder = _clips(clotho, split, csv, audio)
+            how = {"precision": precision, "winograd": winograd}
             source = _captioned(
-                clips, title, folder, model, {"beam_size": beam_size}, batch_size, device, threads, quiet
+                clips, title, folder, model, how, {"beam_size": beam_size}, batch_size, device, threads, quiet
             )
             for path in captioned:  # before scoring: what was done is kept
                 write_whole(path, to_csv(next(iter(source.systems.values()))))
@@ -208,6 +211,7 @@ def _captioned(
     title: str,
     folder: Path,
     model: str | None,
+    how: dict[str, Any],
     chosen: dict[str, Any],
     batch_size: int | None,
     device: str,
@@ -219,7 +223,7 @@ def _captioned(
     from ..config import to_dict
 
     with fetch_progress(quiet) as watch:
-        captioner = Captioner.from_pretrained(model, pick_device(device, threads), watch)
+        captioner = Captioner.from_pretrained(model, pick_device(device, threads), watch, **how)
     decoding = override(captioner.info.decoding, chosen)
     names = {str(clip.path): clip.path.relative_to(folder).as_posix() for clip in clips}
     said: dict[str, str] = {}
@@ -236,7 +240,12 @@ def _captioned(
         title,
         {"recordings": str(folder)},
         paper=title == "Clotho evaluation",
-        model={"name": captioner.name, "fingerprint": captioner.fingerprint, "decoding": to_dict(decoding)},
+        model={
+            "name": captioner.name,
+            "fingerprint": captioner.fingerprint,
+            "decoding": to_dict(decoding),
+            "precision": captioner.engine.precision,
+        },
         recordings={names[str(clip.path)]: clip.path for clip in clips},
     )
 

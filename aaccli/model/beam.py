@@ -89,10 +89,9 @@ def beam_search(
         logprobs = logprobs.cpu().double()
         _forbid(logprobs, words, length, config, once)
         candidates = (totals[:, :, None] + logprobs.view(batch, beam, vocabulary)).view(batch, -1)
-        # Ties go to the lower index (topk takes any): the beam that was better before, then the commoner word.
-        best, index = candidates.sort(dim=1, descending=True, stable=True)
-        # Twice the beam: should all of the first half end here, as many go on.
-        best, index = best[:, : 2 * beam], index[:, : 2 * beam]
+        # Ties go to the lower index: the beam that was better before, then the commoner word. Twice the beam: should
+        # all of the first half end here, as many go on.
+        best, index = _largest(candidates, 2 * beam)
         rows, next_words, totals = _choose(best, index, words, finished, vocabulary, config)
         for clip, hypotheses in enumerate(finished):
             if len(hypotheses) >= beam:  # as many as were asked for: beam 1 ends where greedy decoding ends
@@ -103,6 +102,17 @@ def beam_search(
         caches = [cache.select(rows.to(device)) for cache in caches]
         logprobs, caches = net.step(next_words[:, None].to(device), caches, memory.inside)
     return [sorted(h, key=_order)[:beam] for h in finished]
+
+
+def _largest(candidates: Tensor, count: int) -> tuple[Tensor, Tensor]:
+    """The largest of each row (B, count), and where they are: best first, equal ones in their order."""
+    least = candidates.topk(count).values[:, -1]  # topk itself takes any of equal ones
+    places = []
+    for row, bound in zip(candidates, least, strict=True):
+        (among,) = torch.nonzero(row >= bound, as_tuple=True)
+        places.append(among[row[among].sort(descending=True, stable=True).indices[:count]])
+    index = torch.stack(places)
+    return candidates.gather(1, index), index
 
 
 def _order(hypothesis: Hypothesis) -> tuple[float, tuple[int, ...]]:
