@@ -17,7 +17,7 @@ from .reading import Ending, Part, Stretch
 T = TypeVar("T")
 
 MAX_WORKERS = 4  # each holds what CNN10 makes of a window: 200 MB of 45 s
-AHEAD = 2  # batches that wait for each worker, so that none does
+AHEAD = 1  # batches that wait while the workers are busy, so that none of these does
 
 
 @dataclass(frozen=True)
@@ -63,7 +63,7 @@ def heard_in_order(
     Parameters
     ----------
     parts : iterable of Part
-        Read as it is needed: no more than ``AHEAD`` batches a worker wait.
+        Read as it is needed: no more than ``AHEAD`` batches wait.
     hear : callable
         From windows to what is heard in each. It is called in threads, and where there is one batch in all, in this
         one, with all threads of the processor.
@@ -80,7 +80,7 @@ def heard_in_order(
     try:
         for batch in chain(first, gathered):
             waiting.append(pool.submit(_heard, batch, hear))
-            while waiting and (len(waiting) > AHEAD * plan.workers or waiting[0].done()):
+            while waiting and (len(waiting) > plan.workers + AHEAD or waiting[0].done()):
                 yield from waiting.popleft().result()
         while waiting:
             yield from waiting.popleft().result()
