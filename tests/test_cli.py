@@ -234,3 +234,16 @@ def test_init_that_is_no_cnn10_is_refused(folder, tmp_path):
     assert done.exit_code == 1
     assert "unknown: fc.weight" in done.stderr
     assert "missing: bn0.weight" in done.stderr
+
+
+@pytest.mark.parametrize(("arguments", "code"), [(["--version"], 0), (["caption"], 2), (["nonsense"], 2)])
+def test_the_end_comes_at_once_and_still_in_order(arguments, code):
+    script = (
+        "import atexit, sys, torch\nfrom aaccli import cli\natexit.register(print, 'at exit')\n"
+        f"sys.argv = ['aac', *{arguments}]\nprint('before')\ncli.main()"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
+    assert done.returncode == code
+    assert done.stdout.splitlines()[0] == "before"
+    assert done.stdout.splitlines()[-1] == "at exit"
+    assert done.stderr or code == 0

@@ -287,6 +287,7 @@ def memory(size: Size, folder: Path) -> None:
 
 def growth(size: Size, folder: Path, picture: Path | None) -> None:
     captioner = Captioner.from_pretrained()
+    rows_of(captioner, [write_long(folder / "first.wav", 1)])  # memory is asked for the first time
     points = []
     for minutes in size.growth:
         file = write_long(folder / f"growth{minutes}.wav", minutes)
