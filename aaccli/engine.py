@@ -11,7 +11,6 @@ from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
 from .errors import DeviceError
-from .memory import keep_large_blocks
 from .model.beam import DecodingConfig, Hypothesis, beam_search
 from .model.captioner import CaptionerNet
 from .model.cnn10 import CHANNELS
@@ -40,8 +39,6 @@ class Engine:
         self.dtype = pick_inference_precision(precision, self.device, winograd)
         self.winograd = winograd
         self.most = sys.maxsize  # waveforms heard at once without running out of memory
-        if self.device.type == "cpu":
-            keep_large_blocks()
 
     @property
     def precision(self) -> str:

@@ -8,7 +8,6 @@ import torch
 from aaccli import precision
 from aaccli.engine import MAX_BATCH, Engine, fitting
 from aaccli.errors import ConfigError, DeviceError
-from aaccli.memory import keep_large_blocks
 from aaccli.model.beam import DecodingConfig
 from aaccli.model.captioner import CaptionerNet
 from aaccli.model.features import FrontEndConfig
@@ -157,21 +156,3 @@ def test_threads_change_no_bit(net, waveforms, threads):
     assert found == Engine(net).hear(waveforms[:1], decoding, ())
     torch.set_num_threads(3 - threads)
     assert found == Engine(net).hear(waveforms[:1], decoding, ())
-
-
-def test_large_blocks_are_kept_where_the_c_library_is_glibc(monkeypatch):
-    asked = []
-
-    class Library:
-        def mallopt(self, parameter, value):
-            asked.append((parameter, value))
-
-    monkeypatch.setattr("aaccli.memory.ctypes.CDLL", lambda _: Library())
-    monkeypatch.setattr("aaccli.memory.sys.platform", "linux")
-    keep_large_blocks()
-    assert dict(asked)[-4] == 0, "no block is mapped by itself"
-    monkeypatch.setattr("aaccli.memory.ctypes.CDLL", lambda _: object())
-    keep_large_blocks()  # musl has none
-    monkeypatch.setattr("aaccli.memory.sys.platform", "darwin")
-    monkeypatch.setattr("aaccli.memory.ctypes.CDLL", lambda _: pytest.fail("nothing to ask for"))
-    keep_large_blocks()
