@@ -39,10 +39,13 @@ class Verbs(TyperGroup):
     """Only the verb that is called is imported and built: all five would double the time of `aac --help`."""
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
-        # Not by no_args_is_help, for which Typer imports rich.
+        # By hand what is asked most, for Typer imports rich for no_args_is_help and pydantic to read options.
         if not args and not ctx.resilient_parsing:
             typer.echo(self.get_help(ctx))
             ctx.exit(2)
+        if "--version" in args and set(args) <= {"--version", "--verbose", "-v"}:
+            tell_version(len(args) > 1)
+            ctx.exit()
         return super().parse_args(ctx, args)
 
     def resolve_command(self, ctx: Any, args: list[str]) -> tuple[str | None, Any, list[str]]:
@@ -96,19 +99,31 @@ def _leave(code: int) -> None:
     os._exit(code)
 
 
-def _print_version(wanted: bool) -> None:
-    if wanted:
-        typer.echo(f"aac {__version__}")
-        raise typer.Exit
-
-
-@app.callback()
+@app.callback(invoke_without_command=True)
 def _aac(
     version: Annotated[
-        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version.")
+        bool, typer.Option("--version", help="Print the version; with -v all that an issue needs.")
     ] = False,
+    verbose: Annotated[bool, typer.Option("--verbose", "-v", hidden=True)] = False,
 ) -> None:
     """Options of `aac` itself."""
+    if version:
+        tell_version(verbose)
+        raise typer.Exit
+    if verbose:
+        raise typer.BadParameter("--verbose goes with --version, or after a command: aac caption -v clip.wav")
+
+
+def tell_version(verbose: bool) -> None:
+    """Print the version, or all that an issue needs."""
+    if not verbose:
+        typer.echo(f"aac {__version__}")
+        return
+    from .environment import describe
+
+    told = describe()
+    for name, value in told.items():
+        typer.echo(f"{name:{max(map(len, told))}}  {value}")
 
 
 def _stand_in() -> None:

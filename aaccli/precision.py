@@ -31,7 +31,7 @@ def pick_inference_precision(name: Precision, device: torch.device, winograd: bo
     if name != "auto":
         return DTYPES[name]
     # To caption, vector units for bfloat16 will do.
-    if device.type == "cpu" and _capabilities().get("avx512_bf16"):
+    if device.type == "cpu" and capabilities().get("avx512_bf16"):
         return torch.bfloat16
     return _auto(device)
 
@@ -58,12 +58,12 @@ def _auto(device: torch.device) -> torch.dtype:
         # float16 on cards before Ampere, which only imitate bfloat16.
         return torch.bfloat16 if torch.cuda.is_bf16_supported(including_emulation=False) else torch.float16
     # Processors without matrix units for bfloat16 compute it more slowly than float32.
-    if device.type == "cpu" and _capabilities().get("amx_bf16"):
+    if device.type == "cpu" and capabilities().get("amx_bf16"):
         return torch.bfloat16
     return torch.float32
 
 
-def _capabilities() -> Mapping[str, Any]:
+def capabilities() -> Mapping[str, Any]:
     return torch.cpu.get_capabilities() if hasattr(torch.cpu, "get_capabilities") else {}
 
 

@@ -3,6 +3,7 @@
 import csv
 import json
 import os
+import re
 import subprocess
 import sys
 
@@ -247,3 +248,41 @@ def test_the_end_comes_at_once_and_still_in_order(arguments, code):
     assert done.stdout.splitlines()[0] == "before"
     assert done.stdout.splitlines()[-1] == "at exit"
     assert done.stderr or code == 0
+
+
+def test_all_that_an_issue_needs():
+    done = python("-m", "aaccli", "--version", "-v", AAC_CACHE="/nowhere/aac")
+    told = dict(line.split("  ", 1) for line in done.stdout.splitlines())
+    assert done.returncode == 0
+    assert told["aac"].strip() == __version__
+    assert told["torch"].strip() == torch.__version__.partition("+")[0]
+    assert told["device"].strip().startswith(("cpu", "cuda", "mps"))
+    assert told["cache"].strip() == "/nowhere/aac"
+    assert re.fullmatch(r" *default \([0-9a-f]{12}\)", told["model"])
+    assert {"Python", "libsndfile", "Java", "ffmpeg", "cache of the Hub"} <= told.keys()
+
+
+def test_what_is_not_here_is_told_and_raises_nothing(monkeypatch):
+    from aaccli import environment
+    from aaccli.errors import CheckpointError, NotInstalledError
+
+    def fail(error):
+        def failing(*_, **__):
+            raise error
+
+        return failing
+
+    monkeypatch.setattr("aaccli.metrics.java.find_java", fail(NotInstalledError("no Java here")))
+    monkeypatch.setattr("aaccli.captioning.Captioner.from_pretrained", fail(CheckpointError("damaged")))
+    monkeypatch.setattr(environment, "version", fail(environment.PackageNotFoundError()))
+    monkeypatch.setattr(environment.shutil, "which", lambda _: None)
+    told = environment.describe()
+    assert told["Java"] == "no Java here"
+    assert told["model"] == "does not load: damaged"
+    assert told["torch"] == told["ffmpeg"] == environment.MISSING
+
+
+def test_verbose_goes_with_version_or_a_command():
+    done = aac("-v")
+    assert done.exit_code == 2
+    assert "--version" in done.stderr

@@ -116,7 +116,7 @@ def test_what_fits_grows_with_memory_and_shrinks_with_windows_and_types():
     ],
 )
 def test_precision(name, device, has, expected, monkeypatch):
-    monkeypatch.setattr(precision, "_capabilities", lambda: has)
+    monkeypatch.setattr(precision, "capabilities", lambda: has)
     assert pick_inference_precision(name, device, False) == expected
 
 
