@@ -14,7 +14,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from aaccli.model.beam import DecodingConfig
-from aaccli.model.captioner import END, START, CaptionerNet
+from aaccli.model.captioner import END, PAD, START, UNKNOWN, CaptionerNet
 
 
 def listen(net: CaptionerNet, logmel: Tensor) -> Tensor:
@@ -31,11 +31,16 @@ def search(net: CaptionerNet, heard: Tensor, config: DecodingConfig) -> list[int
     """The ids of the best caption that a plain beam search finds."""
     encoded = net.encoder(heard, None)
     live, done = [((START,), 0.0)], []
-    for _ in range(config.max_words + 1):
+    for length in range(config.max_words + 1):
         words = torch.tensor([said for said, _ in live])
         memory = encoded.expand(len(live), -1, -1)
         said, _ = net.decoder(words, net.decoder.start(memory), None)
         logprobs = F.log_softmax(net.decoder.logits(said[:, -1]), dim=-1)
+        logprobs[:, [PAD, START, UNKNOWN]] = -torch.inf
+        if length < config.min_words:
+            logprobs[:, END] = -torch.inf
+        if length == config.max_words:
+            logprobs[:, :END] = logprobs[:, END + 1 :] = -torch.inf
         totals = torch.tensor([total for _, total in live])[:, None] + logprobs
         best, places = totals.flatten().topk(2 * config.beam_size)
         beams, live = live, []
