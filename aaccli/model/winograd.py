@@ -4,6 +4,7 @@ The method is Lavin and Gray's (2016, "Fast Algorithms for Convolutional Neural 
 """
 
 import functools
+import logging
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -20,6 +21,8 @@ MIN_CHANNELS = 32  # of the input; convolutions of fewer gain nothing
 @functools.cache
 def _extension() -> ModuleType:
     """Build the C++ extension on first use (about 30 s; PyTorch keeps the build for the next process)."""
+    # It warns of a CUDA that is half there; this has nothing to do with CUDA.
+    logging.getLogger("torch.utils.cpp_extension").setLevel(logging.ERROR)
     from torch.utils.cpp_extension import load
 
     # No -ffast-math: GCC would link code that makes the whole process flush denormals; the kernels do not need it.

@@ -26,7 +26,7 @@ from aaccli.batching import Loader, loading
 from aaccli.data import Clip, ClipSource, collate
 from aaccli.featurecache import FeatureCache
 from aaccli.model.captioner import ModelConfig
-from aaccli.model.cnn10 import Cnn10, _blank_padding
+from aaccli.model.cnn10 import Cnn10, blank_padding
 from aaccli.runs import Init, Run, run_on_clips
 from aaccli.trainer import Trainer
 from aaccli.training import TrainingConfig
@@ -54,7 +54,7 @@ def nchw_forward(self: Cnn10, logmel: Tensor, lengths: Tensor | None = None) -> 
     for block in self.blocks:
         x = block(x, lengths)
         lengths = None if lengths is None else lengths // 2
-        x = _blank_padding(F.dropout(x, self.dropout, self.training), lengths)
+        x = blank_padding(F.dropout(x, self.dropout, self.training), lengths)
     return x.mean(dim=3).transpose(1, 2), lengths
 
 
