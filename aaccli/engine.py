@@ -17,7 +17,7 @@ from .model.cnn10 import CHANNELS
 from .model.features import FrontEndConfig
 from .model.prepared import prepare
 from .pipeline import Plan, one_thread, plan_for_processor
-from .precision import DTYPES, Precision, pick_inference_precision
+from .precision import NAMES, Precision, pick_inference_precision
 
 BATCH_SECONDS = 60.0  # of padded sound heard at once on a processor: what bounds the memory
 MAX_BATCH = 64  # windows: more gain nothing
@@ -43,7 +43,7 @@ class Engine:
     @property
     def precision(self) -> str:
         """As ``--precision`` calls it."""
-        return next(name for name, dtype in DTYPES.items() if dtype == self.dtype)
+        return NAMES[self.dtype]
 
     @cached_property
     def ready(self) -> CaptionerNet:
@@ -80,8 +80,9 @@ class Engine:
                 continue
             except torch.OutOfMemoryError as error:
                 if len(some) == 1:
+                    seconds = len(some[0]) / self.net.config.front_end.sample_rate
                     raise DeviceError(
-                        f"{self.device}: too little memory for {len(some[0]) / self._rate:.0f} s of sound at once; "
+                        f"{self.device}: too little memory for {seconds:.0f} s of sound at once; "
                         "give a shorter --window, or --device cpu"
                     ) from error
             # After the except clause: until its end the error holds all that was computed.
@@ -100,10 +101,6 @@ class Engine:
         heard, lengths = self.ready.listen(pad_sequence(frames, batch_first=True), lengths)
         with one_thread():
             return beam_search(self.ready, self.ready.remember(heard, lengths), decoding, families)
-
-    @property
-    def _rate(self) -> int:
-        return self.net.config.front_end.sample_rate
 
     def _moved(self, waveform: Tensor) -> Tensor:
         """On the device; from pinned memory the transfer runs beside what the device computes."""

@@ -49,7 +49,7 @@ def _libsndfile() -> str:
 def _device() -> str:
     try:
         from .commands.options import pick_device
-        from .precision import DTYPES, capabilities, pick_inference_precision
+        from .precision import NAMES, capabilities, pick_inference_precision
 
         device = pick_device("auto", None)
         dtype = pick_inference_precision("auto", device, False)
@@ -60,8 +60,7 @@ def _device() -> str:
     name = capabilities().get("cpu_name") or platform.machine()
     if device.type == "cuda":
         name = torch.cuda.get_device_name(device)
-    precision = next(short for short, kind in DTYPES.items() if kind == dtype)
-    return f"{device} ({name}), {torch.get_num_threads()} threads, {precision}"
+    return f"{device} ({name}), {torch.get_num_threads()} threads, {NAMES[dtype]}"
 
 
 def _model() -> str:

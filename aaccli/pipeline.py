@@ -16,7 +16,7 @@ from .reading import Ending, Part, Stretch
 
 T = TypeVar("T")
 
-MAX_WORKERS = 4  # each holds what CNN10 makes of a window: 200 MB of 45 s
+MAX_WORKERS = 4  # each holds what CNN10 makes of a window: with four, 950 MB in all
 AHEAD = 1  # batches that wait while the workers are busy, so that none of these does
 
 
@@ -39,20 +39,25 @@ def plan_for_processor(threads: int, batch: int, seconds: float) -> Plan:
 def batches(parts: Iterable[Part], plan: Plan) -> Iterator[list[Part]]:
     """Gather as many windows as are heard at once, and the endings among and after them."""
     batch: list[Part] = []
-    count, longest = 0, 0.0
     for part in parts:
-        if isinstance(part, Stretch):
-            padded = (count + 1) * max(longest, part.end - part.start)
-            if count and (count == plan.batch or padded > plan.seconds):
-                yield batch
-                batch, count, longest = [], 0, 0.0
-            count, longest = count + 1, max(longest, part.end - part.start)
-        batch.append(part)
-        if isinstance(part, Ending) and count in (0, plan.batch):  # a file is done: do not wait for another
+        if isinstance(part, Stretch) and not _fit([*_stretches(batch), part], plan):
             yield batch
-            batch, count, longest = [], 0, 0.0
+            batch = []
+        batch.append(part)
+        if isinstance(part, Ending) and len(_stretches(batch)) in (0, plan.batch):  # do not wait for another file
+            yield batch
+            batch = []
     if batch:
         yield batch
+
+
+def _fit(stretches: Sequence[Stretch], plan: Plan) -> bool:
+    padded = len(stretches) * max(s.end - s.start for s in stretches)
+    return len(stretches) == 1 or (len(stretches) <= plan.batch and padded <= plan.seconds)
+
+
+def _stretches(batch: Iterable[Part]) -> list[Stretch]:
+    return [part for part in batch if isinstance(part, Stretch)]
 
 
 def heard_in_order(
@@ -89,7 +94,7 @@ def heard_in_order(
 
 
 def _heard(batch: Iterable[Part], hear: Callable[[Sequence[Stretch]], Sequence[T]]) -> list[tuple[Stretch, T] | Ending]:
-    stretches = [part for part in batch if isinstance(part, Stretch)]
+    stretches = _stretches(batch)
     found = iter(hear(stretches) if stretches else ())
     return [part if isinstance(part, Ending) else (part, next(found)) for part in batch]
 

@@ -12,6 +12,7 @@ from .training import TrainingConfig
 
 Precision = Literal["auto", "fp32", "bf16", "fp16"]  # of inference
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+NAMES = {dtype: name for name, dtype in DTYPES.items()}
 
 
 def pick_inference_precision(name: Precision, device: torch.device, winograd: bool) -> torch.dtype:

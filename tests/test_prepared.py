@@ -1,21 +1,15 @@
 """The network that is ready for inference computes what the trained one does."""
 
-import shutil
-
 import pytest
 import torch
 from test_cnn10 import randomise_batch_norms
+from test_winograd import needs_compiler
 
 from aaccli.model.captioner import CaptionerNet, ModelConfig
 from aaccli.model.cnn10 import Cnn10, Cnn10Config
 from aaccli.model.prepared import prepare
 
-compiled = pytest.param(
-    True,
-    marks=pytest.mark.skipif(
-        not (shutil.which("c++") and shutil.which("ninja")), reason="needs a C++ compiler and ninja"
-    ),
-)
+compiled = pytest.param(True, marks=needs_compiler)
 
 
 @pytest.fixture(scope="module")

@@ -43,6 +43,7 @@ from aaccli.model import winograd
 from aaccli.model.beam import DecodingConfig
 from aaccli.model.captioner import CaptionerNet, ModelConfig
 from aaccli.model.prepared import prepare
+from aaccli.precision import pick_inference_precision
 from aaccli.vocabulary import Vocabulary
 from aaccli.writers import About, make_writer
 
@@ -68,7 +69,7 @@ QUICK = Size(2, 1, (1, 10), (10,), (1, 2, 3, 4))
 
 
 def has_bf16() -> bool:
-    return any(torch.cpu.get_capabilities().get(name) for name in ("avx512_bf16", "amx_bf16"))
+    return pick_inference_precision("auto", torch.device("cpu"), False) == torch.bfloat16
 
 
 def why_no_winograd() -> str:
