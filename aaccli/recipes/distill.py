@@ -63,7 +63,7 @@ class DistillConfig:
     full_weight: int = 20  # labels with as many recordings are drawn equally often; rarer ones less, down to a tenth
     unlabelled: float = 0.12  # share of crops from recordings of no known label, which only the teacher speaks of
     mixup: float = 0.7  # share of crops that are two sounds
-    mixup_db: float = 6.0  # they differ in level by up to this
+    mixup_db: float = 4.0  # they differ in level by up to this
     speed: float = 0.15  # a crop is played faster or slower, pitch and all, by up to this
     degrade: DegradeConfig = field(default_factory=DegradeConfig)
     save_minutes: float = 5.0
