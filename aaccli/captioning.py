@@ -132,14 +132,13 @@ class Captioner:
         info: CaptionerInfo,
         name: str = "",
         precision: Precision = "auto",
-        winograd: bool = False,
     ) -> None:
         self.net = net.eval()
         self.vocabulary = vocabulary
         self.families = families(vocabulary)
         self.info = info
         self.name = name  # for people: where it came from
-        self.engine = Engine(net, precision, winograd)
+        self.engine = Engine(net, precision)
 
     @classmethod
     def from_pretrained(
@@ -149,7 +148,6 @@ class Captioner:
         watch: Watch = nobody,
         *,
         precision: Precision = "auto",
-        winograd: bool = False,
     ) -> Captioner:
         """Load a model: a folder, or ``OWNER/NAME[@REVISION]`` on the Hub; without one, the model that comes with aac.
 
@@ -161,8 +159,6 @@ class Captioner:
             Told how far a download is.
         precision : str
             What CNN10 computes with: fp32, bf16, fp16; auto takes bf16 (or fp16) where the device is made for it.
-        winograd : bool
-            Faster convolutions, for float32 on a processor; needs a C++ compiler, and takes half a minute once.
 
         Raises
         ------
@@ -174,7 +170,7 @@ class Captioner:
             The device cannot compute so.
         """
         net, vocabulary, info = load_captioner(find_model(model, watch) if model else DEFAULT_MODEL)
-        return cls(net.to(device), vocabulary, info, str(model or "default"), precision, winograd)
+        return cls(net.to(device), vocabulary, info, str(model or "default"), precision)
 
     @cached_property
     def fingerprint(self) -> str:

@@ -33,11 +33,10 @@ class Engine:
         The device cannot compute as it is asked to.
     """
 
-    def __init__(self, net: CaptionerNet, precision: Precision = "auto", winograd: bool = False) -> None:
+    def __init__(self, net: CaptionerNet, precision: Precision = "auto") -> None:
         self.net = net
         self.device = net.device
-        self.dtype = pick_inference_precision(precision, self.device, winograd)
-        self.winograd = winograd
+        self.dtype = pick_inference_precision(precision, self.device)
         self.most = sys.maxsize  # waveforms heard at once without running out of memory
 
     @property
@@ -47,7 +46,7 @@ class Engine:
 
     @cached_property
     def ready(self) -> CaptionerNet:
-        return prepare(self.net, self.dtype, self.winograd)
+        return prepare(self.net, self.dtype)
 
     def plan(self, batch_size: int | None, seconds: float) -> Plan:
         """How windows of so many seconds are shared out; ``batch_size`` of them are heard at once where it is given."""

@@ -49,10 +49,11 @@ def _libsndfile() -> str:
 def _device() -> str:
     try:
         from .commands.options import pick_device
+        from .model import winograd
         from .precision import NAMES, capabilities, pick_inference_precision
 
         device = pick_device("auto", None)
-        dtype = pick_inference_precision("auto", device, False)
+        dtype = pick_inference_precision("auto", device)
     except (ImportError, OSError) as error:
         return f"torch does not load: {error}"
     import torch
@@ -60,7 +61,8 @@ def _device() -> str:
     name = capabilities().get("cpu_name") or platform.machine()
     if device.type == "cuda":
         name = torch.cuda.get_device_name(device)
-    return f"{device} ({name}), {torch.get_num_threads()} threads, {NAMES[dtype]}"
+    convolutions = f"PyTorch's convolutions ({why})" if (why := winograd.why_not()) else "Winograd convolutions in fp32"
+    return f"{device} ({name}), {torch.get_num_threads()} threads, {NAMES[dtype]}, {convolutions}"
 
 
 def _model() -> str:

@@ -15,20 +15,16 @@ DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 NAMES = {dtype: name for name, dtype in DTYPES.items()}
 
 
-def pick_inference_precision(name: Precision, device: torch.device, winograd: bool) -> torch.dtype:
+def pick_inference_precision(name: Precision, device: torch.device) -> torch.dtype:
     """The type that CNN10 computes captions with; ``auto`` takes half of the bits where the device is made for it.
 
     Raises
     ------
     ConfigError
-        There is no such precision, or Winograd convolutions are wanted where there are none.
+        There is no such precision.
     """
     if name != "auto" and name not in DTYPES:
         raise ConfigError(f"precision {name}: unknown; there are auto, {', '.join(DTYPES)}")
-    if winograd:
-        if device.type != "cpu" or name not in ("auto", "fp32"):
-            raise ConfigError("--winograd is for float32 on a processor: --device cpu --precision fp32")
-        return torch.float32
     if name != "auto":
         return DTYPES[name]
     # To caption, vector units for bfloat16 will do.
@@ -38,20 +34,8 @@ def pick_inference_precision(name: Precision, device: torch.device, winograd: bo
 
 
 def pick_precision(config: TrainingConfig, device: torch.device) -> torch.dtype:
-    """The type of the forward pass. ``auto`` takes half of the bits only where the device is made for it.
-
-    Raises
-    ------
-    ConfigError
-        Winograd convolutions are wanted where there are none.
-    """
-    dtype = _auto(device) if config.precision == "auto" else getattr(torch, config.precision)
-    if config.winograd:
-        if config.precision == "auto" and device.type == "cpu":
-            return torch.float32
-        if device.type != "cpu" or dtype != torch.float32:
-            raise ConfigError("--winograd is for float32 on a processor: --device cpu --precision float32")
-    return dtype
+    """The type of the forward pass. ``auto`` takes half of the bits only where the device is made for it."""
+    return _auto(device) if config.precision == "auto" else getattr(torch, config.precision)
 
 
 def _auto(device: torch.device) -> torch.dtype:

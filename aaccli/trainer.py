@@ -23,7 +23,7 @@ from .config import from_dict, to_dict
 from .data import Batch, Examples, draw_seed
 from .distributed import BatchStatistics, Team
 from .errors import TrainingError
-from .model import winograd
+from .model.winograd import use_winograd
 from .precision import pick_precision, scaler
 from .runs import Run
 from .training import Epoch, Result, Step, TrainingConfig
@@ -90,9 +90,8 @@ class Trainer:
         self.optimizer = _optimizer(self.parameters, self.config)
         self.dtype = pick_precision(self.config, self.net.device)
         self.scaler = scaler(self.dtype, self.net.device)
-        if self.config.winograd:
-            winograd.require()
-            winograd.use_winograd(self.net.cnn10)
+        if self.dtype == torch.float32:
+            use_winograd(self.net.cnn10)
         self.lesson = Lesson(self.net, heard=self.config.freeze_cnn)
         self.at = Position()
         self.best: Epoch | None = None

@@ -35,7 +35,6 @@ class TrainingConfig:
     soundscapes: int = 4000  # composed for one epoch (labelled sounds only)
     keep_epochs: int = 1  # epochs before fresh soundscapes are composed, with a frozen CNN10 only
     precision: Precision = "auto"  # of the forward pass: bfloat16 or float16 where the device is made for it
-    winograd: bool = False  # faster convolutions: processor and float32 only, needs a C++ compiler
     save_minutes: float = 10.0  # from one checkpoint to the next within an epoch
     seed: int = 0
 

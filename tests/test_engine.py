@@ -117,35 +117,22 @@ def test_what_fits_grows_with_memory_and_shrinks_with_windows_and_types():
 )
 def test_precision(name, device, has, expected, monkeypatch):
     monkeypatch.setattr(precision, "capabilities", lambda: has)
-    assert pick_inference_precision(name, device, False) == expected
+    assert pick_inference_precision(name, device) == expected
 
 
 @pytest.mark.parametrize(("native", "expected"), [(True, torch.bfloat16), (False, torch.float16)])
 def test_precision_on_a_gpu(native, expected, monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation: native)
-    assert pick_inference_precision("auto", CUDA, False) == expected
+    assert pick_inference_precision("auto", CUDA) == expected
 
 
-def test_winograd_is_for_float32_on_a_processor():
-    assert pick_inference_precision("auto", CPU, True) == torch.float32
-    for name, device in (("bf16", CPU), ("auto", CUDA), ("fp32", MPS)):
-        with pytest.raises(ConfigError, match="--winograd"):
-            pick_inference_precision(name, device, True)
+def test_a_precision_that_there_is_not():
     with pytest.raises(ConfigError, match="fp8"):
-        pick_inference_precision("fp8", CPU, False)
+        pick_inference_precision("fp8", CPU)
 
 
 def test_precision_is_told_by_its_short_name(net):
     assert Engine(net, "bf16").precision == "bf16"
-
-
-def test_a_compiler_that_is_missing_is_an_error_that_says_so(net, monkeypatch):
-    def no_compiler():
-        raise RuntimeError("Error checking compiler version for c++")
-
-    monkeypatch.setattr("aaccli.model.winograd._extension", no_compiler)
-    with pytest.raises(ConfigError, match="compiler and ninja"):
-        _ = Engine(net, winograd=True).ready
 
 
 @pytest.mark.parametrize("threads", [1, 2])

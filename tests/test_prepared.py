@@ -1,15 +1,26 @@
 """The network that is ready for inference computes what the trained one does."""
 
+import copy
+
 import pytest
 import torch
 from test_cnn10 import randomise_batch_norms
-from test_winograd import needs_compiler
+from test_winograd import needs_library
 
+from aaccli.model import winograd
 from aaccli.model.captioner import CaptionerNet, ModelConfig
 from aaccli.model.cnn10 import Cnn10, Cnn10Config
 from aaccli.model.prepared import prepare
 
-compiled = pytest.param(True, marks=needs_compiler)
+both_ways = pytest.mark.parametrize("direct", [True, pytest.param(False, marks=needs_library)], indirect=True)
+
+
+@pytest.fixture
+def direct(request, monkeypatch):
+    """Without Winograd's convolutions where it is true."""
+    if request.param:
+        monkeypatch.setattr(winograd, "why_not", lambda: "not compiled")
+    return request.param
 
 
 @pytest.fixture(scope="module")
@@ -26,10 +37,12 @@ def frames(*lengths):
 
 
 @torch.no_grad()
-@pytest.mark.parametrize("use_winograd", [False, compiled])
-def test_float32_is_the_same_function(net, use_winograd):
+@both_ways
+def test_float32_is_the_same_function(net, direct):
     logmel, lengths = frames(90, 37, 64)
-    expected, got = net.encode(logmel, lengths), prepare(net, torch.float32, use_winograd).encode(logmel, lengths)
+    kinds = {type(module).__name__ for module in prepare(net, torch.float32).modules()}
+    assert ("PackedConv2d" in kinds) != direct
+    expected, got = net.encode(logmel, lengths), prepare(net, torch.float32).encode(logmel, lengths)
     scale = float(expected.heard.abs().max())
     assert torch.allclose(got.heard, expected.heard, rtol=0, atol=1e-5 * scale)
     assert torch.allclose(got.encoded, expected.encoded, rtol=0, atol=1e-5 * float(expected.encoded.abs().max()))
@@ -37,9 +50,19 @@ def test_float32_is_the_same_function(net, use_winograd):
 
 
 @torch.no_grad()
-@pytest.mark.parametrize("use_winograd", [False, compiled])
-def test_a_clip_is_the_same_bits_with_one_thread_and_two_alone_and_beside_others(net, use_winograd):
-    ready = prepare(net, torch.float32, use_winograd)
+@both_ways
+def test_a_network_that_was_trained_in_this_process_is_the_same_function(net, direct):
+    trained = copy.deepcopy(net)
+    winograd.use_winograd(trained.cnn10)
+    heard = prepare(trained, torch.float32).listen(*frames(48))[0]
+    expected = net.listen(*frames(48))[0]
+    assert torch.allclose(heard, expected, rtol=0, atol=1e-5 * float(expected.abs().max()))
+
+
+@torch.no_grad()
+@both_ways
+def test_a_clip_is_the_same_bits_with_one_thread_and_two_alone_and_beside_others(net, direct):
+    ready = prepare(net, torch.float32)
     logmel, lengths = frames(90, 90, 90)
     torch.set_num_threads(1)
     one = ready.listen(logmel[:1])[0]

@@ -13,13 +13,12 @@ from aaccli.batching import loading
 from aaccli.captioning import Captioner
 from aaccli.checkpoints import CaptionerInfo, save_captioner
 from aaccli.data import Clip
-from aaccli.errors import CheckpointError, ConfigError, TrainingError
+from aaccli.errors import CheckpointError, TrainingError
 from aaccli.model.captioner import ModelConfig
 from aaccli.model.cnn10 import Cnn10, Cnn10Config
 from aaccli.model.features import SpecAugmentConfig
 from aaccli.model.rlssr import RlssrConfig
 from aaccli.model.transformer import TransformerConfig
-from aaccli.precision import pick_precision
 from aaccli.runs import Run, read_init, run_on_clips
 from aaccli.trainer import Trainer
 from aaccli.training import Epoch, TrainingConfig
@@ -250,17 +249,6 @@ def test_half_precision_computes_nearly_the_same(clips, distance):
     for name in ("bfloat16", "float16"):
         assert steps[name].loss != steps["float32"].loss
         assert steps[name].loss == pytest.approx(steps["float32"].loss, rel=0.02)
-
-
-def test_winograd_wants_float32_on_a_processor():
-    cpu, other = torch.device("cpu"), torch.device("meta")
-    assert pick_precision(replace(ONE_BATCH, winograd=True), cpu) == torch.float32
-    for config, device in (
-        (replace(ONE_BATCH, winograd=True, precision="bfloat16"), cpu),
-        (replace(ONE_BATCH, winograd=True), other),
-    ):
-        with pytest.raises(ConfigError, match="--winograd"):
-            pick_precision(config, device)
 
 
 def test_the_learning_rate_rises_and_falls(clips):

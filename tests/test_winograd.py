@@ -1,21 +1,21 @@
 """Winograd's convolution."""
 
-import shutil
+import subprocess
+import sys
 
 import pytest
 import torch
 from torch import nn
 
+from aaccli.model import winograd
 from aaccli.model.winograd import PackedConv2d, conv3x3, use_winograd
 
-needs_compiler = pytest.mark.skipif(
-    not (shutil.which("c++") and shutil.which("ninja")), reason="needs a C++ compiler and ninja"
-)
+needs_library = pytest.mark.skipif(bool(winograd.why_not()), reason=winograd.why_not())
 
 
 def network() -> nn.Module:
     torch.manual_seed(0)
-    layers = [nn.Conv2d(a, b, 3, padding=1, bias=False) for a, b in ((1, 32), (32, 40), (40, 8))]
+    layers = [nn.Conv2d(a, b, 3, padding=1, bias=b == 8) for a, b in ((1, 32), (32, 40), (40, 8))]
     return nn.Sequential(*layers, nn.Conv2d(8, 8, 3, padding=1)).to(memory_format=torch.channels_last)
 
 
@@ -30,7 +30,7 @@ def test_what_winograd_does_not_take_goes_the_common_way():
     assert torch.equal(conv3x3(x, weight), nn.functional.conv2d(x, weight, padding=1))
 
 
-@needs_compiler
+@needs_library
 def test_winograd_gives_the_same_values_and_gradients():
     plain, fast = network(), network()
     use_winograd(fast)
@@ -42,7 +42,7 @@ def test_winograd_gives_the_same_values_and_gradients():
         assert torch.allclose(got.grad, expected.grad, rtol=1e-3, atol=1e-4 * float(expected.grad.abs().max()))
 
 
-@needs_compiler
+@needs_library
 @pytest.mark.parametrize("outputs", [8, 16, 40])
 def test_packed_weights_give_convolution_bias_and_relu(outputs):
     torch.manual_seed(0)
@@ -55,7 +55,23 @@ def test_packed_weights_give_convolution_bias_and_relu(outputs):
         assert PackedConv2d(conv)(x * torch.nan).isnan().all()
 
 
-@needs_compiler
+@needs_library
 def test_packed_weights_refuse_another_number_of_channels():
-    with pytest.raises(RuntimeError, match="another shape"):
+    with pytest.raises(ValueError, match="32 channels"):
         PackedConv2d(nn.Conv2d(32, 16, 3, padding=1))(torch.randn(1, 24, 8, 8))
+
+
+def test_without_the_library_the_common_way_is_taken(monkeypatch):
+    monkeypatch.setattr(winograd, "why_not", lambda: "not compiled")
+    net = network()
+    expected = net(x := torch.randn(2, 1, 13, 9))
+    assert use_winograd(net) == 2
+    assert torch.equal(net(x), expected)
+
+
+@needs_library
+def test_nothing_in_the_process_flushes_small_numbers():
+    loads = "import torch; from aaccli.model import winograd; assert not winograd.why_not()"
+    code = f"{loads}; print((torch.tensor([1e-40]) * 1).item() > 0)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "True"

@@ -14,7 +14,7 @@ import typer
 
 from .. import __version__, console
 from ..errors import ConfigError
-from .options import Device, InferencePrecision, Quiet, Threads, Winograd, override, pick_device
+from .options import Device, InferencePrecision, Quiet, Threads, override, pick_device
 from .progress import fetch_progress
 
 if TYPE_CHECKING:
@@ -61,7 +61,6 @@ def caption(
     device: Device = "auto",
     threads: Threads = None,
     precision: InferencePrecision = "auto",
-    winograd: Winograd = False,
     quiet: Quiet = False,
     verbose: Annotated[
         bool, typer.Option("--verbose", "-v", help="Model, windows, captions too.", rich_help_panel="Machine")
@@ -86,7 +85,7 @@ def caption(
             sources = _sources(inputs or [], files_from, not no_recursive, ranks)
             with fetch_progress(quiet) as watch:
                 captioner = Captioner.from_pretrained(
-                    model, _device(device, threads, ranks), watch, precision=precision, winograd=winograd
+                    model, _device(device, threads, ranks), watch, precision=precision
                 )
             how = Manner(
                 override(

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from .. import console
-from .options import Device, InferencePrecision, Quiet, Threads, Winograd, override, pick_device
+from .options import Device, InferencePrecision, Quiet, Threads, override, pick_device
 from .progress import fetch_progress
 
 if TYPE_CHECKING:
@@ -76,7 +76,6 @@ def evaluate(
     device: Device = "auto",
     threads: Threads = None,
     precision: InferencePrecision = "auto",
-    winograd: Winograd = False,
     quiet: Quiet = False,
 ) -> None:
     """Score captions as papers do: BLEU, ROUGE-L, METEOR, CIDEr-D, SPICE, SPIDEr.
@@ -111,9 +110,8 @@ def evaluate(
             raise ConfigError("--references goes with --predictions; to caption recordings: --csv and --audio")
         else:
             clips, title, folder = _clips(clotho, split, csv, audio)
-            how = {"precision": precision, "winograd": winograd}
             source = _captioned(
-                clips, title, folder, model, how, {"beam_size": beam_size}, batch_size, device, threads, quiet
+                clips, title, folder, model, precision, {"beam_size": beam_size}, batch_size, device, threads, quiet
             )
             for path in captioned:  # before scoring: what was done is kept
                 write_whole(path, to_csv(next(iter(source.systems.values()))))
@@ -211,7 +209,7 @@ def _captioned(
     title: str,
     folder: Path,
     model: str | None,
-    how: dict[str, Any],
+    precision: InferencePrecision,
     chosen: dict[str, Any],
     batch_size: int | None,
     device: str,
@@ -223,7 +221,7 @@ def _captioned(
     from ..config import to_dict
 
     with fetch_progress(quiet) as watch:
-        captioner = Captioner.from_pretrained(model, pick_device(device, threads), watch, **how)
+        captioner = Captioner.from_pretrained(model, pick_device(device, threads), watch, precision=precision)
     decoding = override(captioner.info.decoding, chosen)
     names = {str(clip.path): clip.path.relative_to(folder).as_posix() for clip in clips}
     said: dict[str, str] = {}

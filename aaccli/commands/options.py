@@ -20,10 +20,6 @@ InferencePrecision = Annotated[
     Literal["auto", "fp32", "bf16", "fp16"],
     typer.Option(help="auto: as the device is best at.", rich_help_panel="Machine", show_default=False),
 ]
-Winograd = Annotated[
-    bool,
-    typer.Option("--winograd", help="Faster; needs a C++ compiler.", rich_help_panel="Machine"),
-]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Errors only on stderr.", rich_help_panel="Machine")]
 
 

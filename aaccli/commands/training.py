@@ -161,14 +161,6 @@ def train(
             help="Of the forward pass; auto: half of the bits if the device is made for it.", rich_help_panel="Machine"
         ),
     ] = None,
-    winograd: Annotated[
-        bool | None,
-        typer.Option(
-            "--winograd",
-            help="Faster convolutions on a processor; needs a C++ compiler and ninja.",
-            rich_help_panel="Machine",
-        ),
-    ] = None,
     device: Device = "auto",
     threads: Threads = None,
     quiet: Quiet = False,
@@ -240,7 +232,6 @@ def train(
                     "keep_epochs": keep_epochs,
                     "save_minutes": save_minutes,
                     "precision": precision,
-                    "winograd": winograd,
                     "seed": seed,
                 },
             }

@@ -34,27 +34,28 @@ class ConvRelu(nn.Module):
 class PreparedBlock(nn.Module):
     """A block of CNN10; what it gives is of type ``gives``."""
 
-    def __init__(self, block: ConvBlock, dtype: torch.dtype, gives: torch.dtype, use_winograd: bool) -> None:
+    def __init__(self, block: ConvBlock, dtype: torch.dtype, gives: torch.dtype) -> None:
         super().__init__()
         self.gives = gives
-        self.layer1 = _layer(block.conv1, block.bn1, dtype, use_winograd)
-        self.layer2 = _layer(block.conv2, block.bn2, dtype, use_winograd)
+        self.layer1 = _layer(block.conv1, block.bn1, dtype)
+        self.layer2 = _layer(block.conv2, block.bn2, dtype)
 
     def forward(self, x: Tensor, lengths: Tensor | None) -> Tensor:
         """(B, inputs, frames, mels) to (B, outputs, frames // 2, mels // 2)."""
         return F.avg_pool2d(self.layer2(blank_padding(self.layer1(x), lengths)), 2).to(self.gives)
 
 
-def _layer(conv: nn.Conv2d, bn: nn.BatchNorm2d, dtype: torch.dtype, use_winograd: bool) -> nn.Module:
+def _layer(conv: nn.Conv2d, bn: nn.BatchNorm2d, dtype: torch.dtype) -> nn.Module:
     folded = fuse_conv_bn_eval(conv, bn)
-    if use_winograd and winograd.gains(folded):
+    on_processor = folded.weight.device.type == "cpu" and dtype == torch.float32
+    if on_processor and not winograd.why_not() and winograd.gains(folded):
         return winograd.PackedConv2d(folded)
     return ConvRelu(folded, dtype)
 
 
 @torch.no_grad()
-def prepare(net: CaptionerNet, dtype: torch.dtype, use_winograd: bool = False) -> CaptionerNet:
-    """Make a network ready for inference.
+def prepare(net: CaptionerNet, dtype: torch.dtype) -> CaptionerNet:
+    """Make a network ready for inference; convolutions in float32 on a processor are Winograd's where they are there.
 
     Parameters
     ----------
@@ -62,26 +63,16 @@ def prepare(net: CaptionerNet, dtype: torch.dtype, use_winograd: bool = False) -
         In eval mode; it stays as it is, and shares its transformers with the result.
     dtype : torch.dtype
         What CNN10, nearly all of the work, computes with. All else is float32.
-    use_winograd : bool
-        Convolve by Winograd's method where that gains: float32 on the CPU only.
 
     Returns
     -------
     CaptionerNet
         For inference only.
-
-    Raises
-    ------
-    ConfigError
-        Winograd's method cannot be built here.
     """
-    if use_winograd:
-        winograd.require()
     blocks = {name: block for name, block in net.cnn10.named_children() if isinstance(block, ConvBlock)}
     types = [dtype] * (len(blocks) - 1) + [torch.float32]
     ready = {
-        name: PreparedBlock(block, dtype, gives, use_winograd)
-        for (name, block), gives in zip(blocks.items(), types, strict=True)
+        name: PreparedBlock(block, dtype, gives) for (name, block), gives in zip(blocks.items(), types, strict=True)
     }
     return _with_parts(net, {"cnn10": _with_parts(net.cnn10, ready)})
 

@@ -4,8 +4,13 @@
 // multiplications of the direct method. NHWC makes every transform a loop over channels, eight at a time.
 //   V (36, tiles, C)      transformed input       M = V U (36, tiles, K)    products, transformed back to the output
 //   U (36, K/16, C, 16)   transformed weights     dU = V^T (A dY A^T)       transformed gradient of the weights
+// Plain C functions, which winograd.py calls; every tensor is dense, images in memory as (N, H, W, C).
 #include <omp.h>
-#include <torch/extension.h>
+
+#include <algorithm>
+#include <cstdint>
+#include <memory>
+#include <new>
 
 namespace {
 
@@ -86,9 +91,9 @@ inline __attribute__((always_inline)) void transform_square(Read read, Write wri
 // The tiling of images (N, H, W): the tiles of all the images are numbered row by row; each has 4x4 outputs.
 struct Tiling {
     Index height, width, rows, columns, count;
-    explicit Tiling(const at::Tensor& images)
-        : height(images.size(2)), width(images.size(3)), rows(ceil_div(height, 4)), columns(ceil_div(width, 4)),
-          count(images.size(0) * rows * columns) {}
+    Tiling(Index images, Index height, Index width)
+        : height(height), width(width), rows(ceil_div(height, 4)), columns(ceil_div(width, 4)),
+          count(images * rows * columns) {}
 
     // Addresses of the 4x4 pixels of a tile, or of the 6x6 with a border; `outside` for those off the image.
     template <int size, class Float>
@@ -147,15 +152,31 @@ __attribute__((noinline)) void multiply(const float* a, Index lda, Index rows, c
 
 // Memory that is kept from call to call: fresh pages would cost more than the transforms that fill them.
 float* scratch(int slot, Index floats) {
-    thread_local at::Tensor memory[2];
-    if (!memory[slot].defined() || memory[slot].numel() < floats) memory[slot] = at::empty({floats}, at::kFloat);
-    return memory[slot].mutable_data_ptr<float>();
+    thread_local std::unique_ptr<float[]> memory[2];
+    thread_local Index size[2] = {};
+    if (size[slot] < floats) {
+        size[slot] = 0, memory[slot].reset();  // before there are two of them
+        memory[slot].reset(new float[floats]), size[slot] = floats;
+    }
+    return memory[slot].get();
 }
 
+// Calls job(index, thread) for every index; whoever is free takes the next. By OpenMP, whose library PyTorch brings:
+// threads of our own would fight for the cores with PyTorch's, which wait for work by spinning.
+template <class Job>
+void share_out(Index jobs, Index threads, Job job) {
+#pragma omp parallel for schedule(dynamic) num_threads(threads)
+    for (Index index = 0; index < jobs; ++index) job(index, Index{omp_get_thread_num()});
+}
+
+// Between two of the 36 matrices of U.
+Index packed_stride(Index C, Index K) { return C * round_up(K, kPanel) + kPad; }
+
 // U from weights w[k * sk + c * sc + i * si] (i the position in 3x3), in panels (36, K/16, C, 16).
-void transform_weights(const float* w, Index sk, Index sc, Index si, Index C, Index K, float* u, Index point_stride) {
-#pragma omp parallel for schedule(dynamic) num_threads(at::get_num_threads())
-    for (Index panel = 0; panel < K; panel += kPanel)
+void transform_weights(const float* w, Index sk, Index sc, Index si, Index C, Index K, float* u, Index point_stride,
+                       Index threads) {
+    share_out(ceil_div(K, kPanel), threads, [&](Index index, Index) {
+        const Index panel = index * kPanel;
         for (Index c = 0; c < C; ++c)
             for (Index k = panel; k < std::min(panel + kPanel, K); k += 8) {
                 const float* from = w + k * sk + c * sc;
@@ -167,22 +188,21 @@ void transform_weights(const float* w, Index sk, Index sc, Index si, Index C, In
                 };
                 transform_square<3, 6, weight_transform>(read, [&](int i, Vec v) { store(to + i * point_stride, v); });
             }
+    });
 }
 
 // y (N, H, W, K) = conv(x (N, H, W, C), U): a thread takes a block of tiles through all three steps. With a bias,
 // y = relu(conv(x, U) + bias): while a tile is at hand that costs nothing.
-void convolve(const float* x, const float* u, Index u_stride, Index C, Index K, const Tiling& tiling, float* y,
-              const float* bias = nullptr) {
-    const int threads = at::get_num_threads();
-    const Index ldv = C + kPad, ldm = round_up(K, kPanel) + kPad;
+void convolve(const float* x, const float* u, Index C, Index K, const Tiling& tiling, float* y, const float* bias,
+              Index threads) {
+    const Index ldv = C + kPad, ldm = round_up(K, kPanel) + kPad, u_stride = packed_stride(C, K);
     const Index block = std::min(kTiles, round_up(ceil_div(tiling.count, threads), kRows));
     const Index v_stride = block * ldv + kPad, m_stride = block * ldm + kPad;
     const Index share = kPoints * (v_stride + m_stride) + C + K;
     float* memory = scratch(1, threads * share);
-#pragma omp parallel for schedule(dynamic) num_threads(threads)
-    for (Index first = 0; first < tiling.count; first += block) {
-        const Index count = std::min(block, tiling.count - first);
-        float *v = memory + omp_get_thread_num() * share, *m = v + kPoints * v_stride, *zeros = m + kPoints * m_stride;
+    share_out(ceil_div(tiling.count, block), threads, [&](Index index, Index thread) {
+        const Index first = index * block, count = std::min(block, tiling.count - first);
+        float *v = memory + thread * share, *m = v + kPoints * v_stride, *zeros = m + kPoints * m_stride;
         std::fill_n(zeros, C, 0.0f);
         for (Index t = 0; t < count; ++t) {
             const float* pixel[36];
@@ -201,50 +221,7 @@ void convolve(const float* x, const float* u, Index u_stride, Index C, Index K, 
                     [&](int i, Vec v) { store(pixel[i] + k, bias ? positive(v + b) : v); });
             }
         }
-    }
-}
-
-at::Tensor nhwc(const at::Tensor& t) {
-    TORCH_CHECK(t.dim() == 4 && t.scalar_type() == at::kFloat && t.is_cpu() && t.numel() > 0 && t.size(1) % 8 == 0,
-                "winograd: 4-d float32 CPU tensors only, with channels in multiples of 8");
-    return t.contiguous(at::MemoryFormat::ChannelsLast);
-}
-
-// Convolves `images` by weights (K, C, 3, 3); `backward` takes gradients of the outputs to those of the inputs, by
-// the same convolution with the kernels turned by 180 degrees and the roles of C and K exchanged.
-at::Tensor convolution(const at::Tensor& images, const at::Tensor& weights, bool backward) {
-    const at::Tensor x = nhwc(images), weight = nhwc(weights);  // weight in memory: (K, 3, 3, C)
-    const Index C = weight.size(1), in = weight.size(backward ? 0 : 1), out = weight.size(backward ? 1 : 0);
-    TORCH_CHECK(x.size(1) == in && out % 8 == 0 && weight.size(2) == 3 && weight.size(3) == 3, "winograd: bad shapes");
-    const Index u_stride = in * round_up(out, kPanel) + kPad;
-    float* u = scratch(0, kPoints * u_stride);
-    const float* w = weight.const_data_ptr<float>();
-    if (backward) transform_weights(w + 8 * C, 1, 9 * C, -C, in, out, u, u_stride);
-    else transform_weights(w, 9 * C, 1, C, in, out, u, u_stride);
-    at::Tensor y = at::empty({x.size(0), out, x.size(2), x.size(3)}, x.options(), at::MemoryFormat::ChannelsLast);
-    convolve(x.const_data_ptr<float>(), u, u_stride, in, out, Tiling(x), y.mutable_data_ptr<float>());
-    return y;
-}
-
-// For inference: the transformed weights, kept from call to call, and the convolution with them, a bias and ReLU.
-at::Tensor pack(const at::Tensor& weights) {
-    const at::Tensor weight = nhwc(weights);
-    const Index K = weight.size(0), C = weight.size(1), u_stride = C * round_up(K, kPanel) + kPad;
-    TORCH_CHECK(K % 8 == 0 && weight.size(2) == 3 && weight.size(3) == 3, "winograd: bad shapes");
-    at::Tensor u = at::zeros({kPoints, u_stride}, weight.options());
-    transform_weights(weight.const_data_ptr<float>(), 9 * C, 1, C, C, K, u.mutable_data_ptr<float>(), u_stride);
-    return u;
-}
-
-at::Tensor convolve_packed(const at::Tensor& images, const at::Tensor& u, const at::Tensor& bias) {
-    const at::Tensor x = nhwc(images);
-    const Index C = x.size(1), K = bias.numel();
-    TORCH_CHECK(u.is_contiguous() && u.numel() == kPoints * (C * round_up(K, kPanel) + kPad) && bias.is_contiguous(),
-                "winograd: weights that were packed for another shape");
-    at::Tensor y = at::empty({x.size(0), K, x.size(2), x.size(3)}, x.options(), at::MemoryFormat::ChannelsLast);
-    convolve(x.const_data_ptr<float>(), u.const_data_ptr<float>(), u.size(1), C, K, Tiling(x),
-             y.mutable_data_ptr<float>(), bias.const_data_ptr<float>());
-    return y;
+    });
 }
 
 // How the work is shared out: a job is a part of the tiles and a range of input channels, and has a dU of its own, of
@@ -259,14 +236,13 @@ struct Jobs {
 };
 
 // dU of every job: the sum over its tiles, a block of them at a time.
-void run_jobs(const float* x, const float* dy, Index C, Index K, const Tiling& tiling, const Jobs& jobs, float* du) {
-    const int threads = at::get_num_threads();
+void run_jobs(const float* x, const float* dy, Index C, Index K, const Tiling& tiling, const Jobs& jobs, float* du,
+              Index threads) {
     const Index ldv = jobs.channels + kPad, v_stride = kTiles * ldv + kPad, m_stride = kTiles * jobs.columns + kPad;
     const Index share = kPoints * (v_stride + m_stride) + std::max(C, K);
     float* memory = scratch(1, threads * share);
-#pragma omp parallel for schedule(dynamic) num_threads(threads)
-    for (Index job = 0; job < jobs.parts * jobs.ranges; ++job) {
-        float *v = memory + omp_get_thread_num() * share, *m = v + kPoints * v_stride, *zeros = m + kPoints * m_stride;
+    share_out(jobs.parts * jobs.ranges, threads, [&](Index job, Index thread) {
+        float *v = memory + thread * share, *m = v + kPoints * v_stride, *zeros = m + kPoints * m_stride;
         std::fill_n(zeros, std::max(C, K), 0.0f);
         const Index begin = job / jobs.ranges * jobs.tiles, end = std::min(begin + jobs.tiles, tiling.count);
         const Index c = job % jobs.ranges * jobs.channels, c_end = std::min(c + jobs.channels, C);
@@ -283,15 +259,14 @@ void run_jobs(const float* x, const float* dy, Index C, Index K, const Tiling& t
                 multiply<true>(v + i * v_stride, ldv, c_end - c, m + i * m_stride, kTiles, count, jobs.columns,
                                du + job * jobs.stride + i * jobs.point_stride, jobs.columns, first > begin);
         }
-    }
+    });
 }
 
 // dW (K, 3, 3, C) from the sum of the parts' dU.
-void gather_weights(const float* du, const Jobs& jobs, Index C, Index K, float* w) {
-#pragma omp parallel for schedule(dynamic) num_threads(at::get_num_threads())
-    for (Index block = 0; block < C; block += 8)
+void gather_weights(const float* du, const Jobs& jobs, Index C, Index K, float* w, Index threads) {
+    share_out(C / 8, threads, [&](Index block, Index) {
         for (Index k = 0; k < K; k += 8)
-            for (Index c = block; c < block + 8; ++c) {
+            for (Index c = block * 8; c < block * 8 + 8; ++c) {
                 const float* first = du + c / jobs.channels * jobs.stride + c % jobs.channels * jobs.columns + k;
                 const auto read = [&](int i) {
                     Vec sum = {};
@@ -303,26 +278,59 @@ void gather_weights(const float* du, const Jobs& jobs, Index C, Index K, float* 
                     for (int lane = 0; lane < 8; ++lane) w[((k + lane) * 9 + i) * C + c] = v[lane];
                 });
             }
+    });
 }
 
-at::Tensor weight_gradient(const at::Tensor& images, const at::Tensor& gradient) {
-    const at::Tensor x = nhwc(images), dy = nhwc(gradient);
-    TORCH_CHECK(x.size(0) == dy.size(0) && x.sizes().slice(2) == dy.sizes().slice(2), "winograd: bad shapes");
-    const Index C = x.size(1), K = dy.size(1);
-    const Tiling tiling(x);
-    const Jobs jobs(C, K, tiling.count);
-    float* du = scratch(0, jobs.parts * jobs.ranges * jobs.stride);
-    run_jobs(x.const_data_ptr<float>(), dy.const_data_ptr<float>(), C, K, tiling, jobs, du);
-    at::Tensor dw = at::empty({K, C, 3, 3}, x.options(), at::MemoryFormat::ChannelsLast);
-    gather_weights(du, jobs, C, K, dw.mutable_data_ptr<float>());
-    return dw;
+// No exception leaves this file: 1 says that there was too little memory.
+template <class Work>
+int guarded(Work work) {
+    try {
+        work();
+        return 0;
+    } catch (const std::bad_alloc&) {
+        return 1;
+    }
 }
 
 }  // namespace
 
-PYBIND11_MODULE(TORCH_EXTENSION_NAME, m) {
-    m.def("convolution", &convolution, py::call_guard<py::gil_scoped_release>());
-    m.def("pack", &pack, py::call_guard<py::gil_scoped_release>());
-    m.def("convolve_packed", &convolve_packed, py::call_guard<py::gil_scoped_release>());
-    m.def("weight_gradient", &weight_gradient, py::call_guard<py::gil_scoped_release>());
+extern "C" {
+
+Index packed_floats(Index C, Index K) { return kPoints * packed_stride(C, K); }
+
+// For inference: the transformed weights, kept from call to call. Weights (K, C, 3, 3), in memory (K, 3, 3, C).
+int pack(const float* w, Index C, Index K, float* u, Index threads) {
+    return guarded([&] { transform_weights(w, 9 * C, 1, C, C, K, u, packed_stride(C, K), threads); });
 }
+
+// y = relu(conv(x, U) + bias)
+int convolve_packed(const float* x, const float* u, const float* bias, Index N, Index H, Index W, Index C, Index K,
+                    float* y, Index threads) {
+    return guarded([&] { convolve(x, u, C, K, Tiling(N, H, W), y, bias, threads); });
+}
+
+// y = conv(x, w). `turned` takes gradients of the outputs, of K channels, to those of the inputs, of C, by the same
+// convolution with the kernels turned by 180 degrees and the roles of C and K exchanged.
+int convolve_once(const float* x, const float* w, Index N, Index H, Index W, Index C, Index K, int turned, float* y,
+                  Index threads) {
+    return guarded([&] {
+        const Index in = turned ? K : C, out = turned ? C : K, u_stride = packed_stride(in, out);
+        float* u = scratch(0, kPoints * u_stride);
+        if (turned) transform_weights(w + 8 * C, 1, 9 * C, -C, in, out, u, u_stride, threads);
+        else transform_weights(w, 9 * C, 1, C, in, out, u, u_stride, threads);
+        convolve(x, u, in, out, Tiling(N, H, W), y, nullptr, threads);
+    });
+}
+
+int weight_gradient(const float* x, const float* dy, Index N, Index H, Index W, Index C, Index K, float* dw,
+                    Index threads) {
+    return guarded([&] {
+        const Tiling tiling(N, H, W);
+        const Jobs jobs(C, K, tiling.count);
+        float* du = scratch(0, jobs.parts * jobs.ranges * jobs.stride);
+        run_jobs(x, dy, C, K, tiling, jobs, du, threads);
+        gather_weights(du, jobs, C, K, dw, threads);
+    });
+}
+
+}  // extern "C"

@@ -329,9 +329,6 @@ def main(
     steps: int = DistillConfig.steps,
     seed: int = 0,
     threads: int = 2,
-    winograd: Annotated[
-        bool, typer.Option(help="Faster convolutions on the CPU; needs a C++ compiler and ninja.")
-    ] = False,
 ) -> None:
     """Teach CNN10, resuming what is there."""
     torch.set_num_threads(threads)
@@ -348,8 +345,7 @@ def main(
         if init:
             lab.start_from(init)
         lab.measure_teacher()
-    if winograd:
-        use_winograd(lab.pupil)
+    use_winograd(lab.pupil)
     typer.echo(f"{len(bank)} recordings, {len(lab.labels)} labels, {len(lab.held_out)} held out, from step {lab.step}")
     run(lab)
 

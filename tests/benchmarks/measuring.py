@@ -7,8 +7,12 @@ import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
+from unittest.mock import patch
+
+from aaccli.model import winograd
 
 
 def table(title: str, head: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
@@ -29,6 +33,13 @@ def interleaved(what: Mapping[str, Callable[[], object]], runs: int, warm: bool 
             call()
             seconds[name].append(time.perf_counter() - began)
     return {name: statistics.median(some) for name, some in seconds.items()}
+
+
+@contextmanager
+def pytorchs_convolutions() -> Iterator[None]:
+    """Networks that are made ready or trained inside use no Winograd convolutions."""
+    with patch.object(winograd, "why_not", lambda: "left out to compare"):
+        yield
 
 
 def processor() -> str:

@@ -21,6 +21,7 @@ import tempfile
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -29,7 +30,7 @@ import numpy as np
 import torch
 import torchaudio
 from growth_picture import draw
-from measuring import interleaved, peak_of, process, processor, table
+from measuring import interleaved, peak_of, process, processor, pytorchs_convolutions, table
 from reference import Reference
 from synthetic import clips, recording
 from torch import Tensor
@@ -38,7 +39,6 @@ from torch.nn import functional as F
 import aaccli
 from aaccli.captioning import Caption, Captioner
 from aaccli.checkpoints import CaptionerInfo
-from aaccli.errors import ConfigError
 from aaccli.model import winograd
 from aaccli.model.beam import DecodingConfig
 from aaccli.model.captioner import CaptionerNet, ModelConfig
@@ -51,6 +51,7 @@ WORDS = 4368  # of Clotho's captions
 THREADS = torch.get_num_threads()
 Call = Callable[[], object]
 NO_BF16 = "no bf16 in hardware"
+DIRECT = "fp32, PyTorch's convolutions"
 
 
 @dataclass(frozen=True)
@@ -69,16 +70,7 @@ QUICK = Size(2, 1, (1, 10), (10,), (1, 2, 3, 4))
 
 
 def has_bf16() -> bool:
-    return pick_inference_precision("auto", torch.device("cpu"), False) == torch.bfloat16
-
-
-def why_no_winograd() -> str:
-    """Empty where there is Winograd's method; builds it if need be."""
-    try:
-        winograd.require()
-    except ConfigError as error:
-        return str(error)
-    return ""
+    return pick_inference_precision("auto", torch.device("cpu")) == torch.bfloat16
 
 
 def paper_sized() -> tuple[CaptionerNet, Vocabulary, CaptionerInfo]:
@@ -108,11 +100,12 @@ def variants(
 ) -> tuple[dict[str, Captioner], list[tuple[str, str]]]:
     """Captioners of all precisions that this machine has, and rows of the others."""
     parts = (net, vocabulary, info)
-    ready, missing = {"fp32": Captioner(*parts, precision="fp32")}, []
-    if why := why_no_winograd():
-        missing.append(("fp32 --winograd", why))
-    else:
-        ready["fp32 --winograd"] = Captioner(*parts, precision="fp32", winograd=True)
+    ready = {name: Captioner(*parts, precision="fp32") for name in (DIRECT, "fp32")}
+    with pytorchs_convolutions():
+        _ = ready[DIRECT].engine.ready
+    missing = []
+    if why := winograd.why_not():
+        missing.append(("fp32", f"{why}: as {DIRECT}"))
     if has_bf16():
         ready["bf16"] = Captioner(*parts, precision="bf16")
     else:
@@ -188,9 +181,10 @@ def ways_of(net: CaptionerNet, name: str, pool: ThreadPoolExecutor) -> dict[str,
         list(pool.map(listen, [ready] * THREADS, [logmel] * THREADS))
 
     nets = {"as trained, eager": net} if name == "fp32" else {}
-    nets[name] = prepare(net, torch.float32 if name == "fp32" else torch.bfloat16)
-    if name == "fp32" and not why_no_winograd():
-        nets["fp32 --winograd, GFLOP as if direct"] = prepare(net, torch.float32, True)
+    with pytorchs_convolutions():
+        nets[DIRECT if name == "fp32" else name] = prepare(net, torch.float32 if name == "fp32" else torch.bfloat16)
+    if name == "fp32":
+        nets["fp32, GFLOP as if direct"] = prepare(net, torch.float32)
     ways: dict[str, tuple[float, Call]] = {}
     for way, ready in nets.items():
         ways[f"{way}: one clip on {THREADS} threads"] = (work, partial(listen, ready, logmel))
@@ -216,8 +210,8 @@ def cnn10(size: Size, folder: Path) -> None:
             for way in ways:
                 each = f"{1e3 * work / rates[way]:.0f}"
                 found.append((way, each, f"{rates[way]:.0f}", f"{rates[way] / rates[fastest]:.2f}"))
-    if why := why_no_winograd():
-        found.append(("fp32 --winograd", why))
+    if why := winograd.why_not():
+        found.append(("fp32", f"{why}: as {DIRECT}"))
     if not has_bf16():
         found.append(("bf16", NO_BF16))
     table(f"CNN10, one clip of 30 s, {work:.2f} GFLOP", ("", "ms a clip", "GFLOP/s", "share of the peak"), found)
@@ -289,17 +283,14 @@ def memory(size: Size, folder: Path) -> None:
 
 
 def sharing(size: Size, folder: Path) -> None:
-    """Do threads, batches and Winograd's method change captions?"""
+    """Do threads, batches and Winograd's convolutions change captions?"""
     files = clips(folder / "sharing", 2 * size.clips, 7.0)
-    ways = {"fp32": list(itertools.product(sorted({1, THREADS}), (1, 3)))}
-    missing = []
-    if why := why_no_winograd():
-        missing.append(("fp32 --winograd", why))
-    else:
-        ways["fp32 --winograd"] = [(THREADS, 1)]
+    ways = {"fp32": list(itertools.product(sorted({1, THREADS}), (1, 3))), DIRECT: [(THREADS, 1)]}
     found, first = [], None
     for name, shares in ways.items():
-        captioner = Captioner.from_pretrained(precision="fp32", winograd="winograd" in name)
+        captioner = Captioner.from_pretrained(precision="fp32")
+        with pytorchs_convolutions() if name == DIRECT else nullcontext():
+            _ = captioner.engine.ready
         for threads, batch in shares:
             torch.set_num_threads(threads)
             said = [(c.caption, c.score) for c in captioner.stream(files, batch_size=batch)]
@@ -310,7 +301,7 @@ def sharing(size: Size, folder: Path) -> None:
             found.append((name, threads, batch, equal, f"{same} of {len(said)}", f"{apart:.1e}"))
     torch.set_num_threads(THREADS)
     head = ("path", "threads", "batch", "all captions equal", "as the first row's", "scores differ by")
-    table("Threads and batches, clips of 7 s", head, [*found, *missing])
+    table("Threads and batches, clips of 7 s", head, found)
 
 
 def growth(size: Size, folder: Path, picture: Path | None) -> None:

@@ -1,6 +1,6 @@
 """How much faster is training here than the nearest public relative's way?
 
-    python tests/benchmarks/training_speed.py [--clips 24] [--batch-size 4] [--steps 6] [--threads 2] [--no-winograd]
+    python tests/benchmarks/training_speed.py [--clips 24] [--batch-size 4] [--steps 6] [--threads 2]
 
 Both train the paper's network, CNN10 and all, on the same noise of 15 to 30 seconds, on the processor in float32. The
 relative's way: convolutions in NCHW, recordings decoded for every batch in the same thread, clips in random order
@@ -19,6 +19,7 @@ from pathlib import Path
 import numpy as np
 import soundfile
 import torch
+from measuring import pytorchs_convolutions
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -70,7 +71,7 @@ class InOneThread(Loader):
 
 
 def examples_per_second(run: Run, loader: Loader, steps: int) -> float:
-    """Without the first step, in which memory is taken and the Winograd code is built."""
+    """Without the first step, in which memory is taken."""
     times = [0.0]
 
     def on_step(step) -> None:
@@ -88,7 +89,6 @@ def main() -> None:
     parser.add_argument("--batch-size", type=int, default=4)
     parser.add_argument("--steps", type=int, default=6)
     parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--no-winograd", action="store_true")
     given = parser.parse_args()
     torch.set_num_threads(given.threads)
     config = TrainingConfig(
@@ -102,9 +102,9 @@ def main() -> None:
         theirs = run_on_clips(unmeasured, clips[:1], ModelConfig(), config, Init(), torch.device("cpu"))
         theirs.net.cnn10.to(memory_format=torch.contiguous_format)
         theirs.net.cnn10.forward = types.MethodType(nchw_forward, theirs.net.cnn10)
-        slow = examples_per_second(theirs, InOneThread(), given.steps)
-        fast_config = replace(config, winograd=not given.no_winograd)
-        ours = run_on_clips(clips, clips[:1], ModelConfig(), fast_config, Init(), torch.device("cpu"), cache=cache)
+        with pytorchs_convolutions():
+            slow = examples_per_second(theirs, InOneThread(), given.steps)
+        ours = run_on_clips(clips, clips[:1], ModelConfig(), config, Init(), torch.device("cpu"), cache=cache)
         source = ours.train
         assert isinstance(source, ClipSource)
         for i in range(len(source)):
