@@ -24,6 +24,7 @@ class CompileWinograd(BuildHookInterface[Any]):
         """Compile; ``version`` is "standard" or "editable"."""
         if (platform.system(), platform.machine()) != ("Linux", "x86_64"):
             return  # where nobody has measured what it gains
+        LIBRARY.unlink(missing_ok=True)  # an older one must not outlive a failure
         command = [os.environ.get("CXX", "c++"), *FLAGS, "-o", str(LIBRARY), str(SOURCE)]
         try:
             subprocess.run(command, check=True, capture_output=True, text=True)
