@@ -32,5 +32,6 @@ __all__ = ["Alternative", "Caption", "Captioner", "DecodingConfig", "Window", "W
 def __getattr__(name: str) -> object:
     # On first use, so that importing aaccli (and aac --help) does not import torch.
     if name in _HOMES:
-        return getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)
+        globals()[name] = found = getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)
+        return found
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

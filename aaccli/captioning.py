@@ -37,7 +37,14 @@ MIN_SECONDS = 0.01  # less is a click of which nothing could be said
 
 @dataclass(frozen=True)
 class Alternative:
-    """Another caption that the beam search found."""
+    """Another caption that the beam search found.
+
+    Attributes
+    ----------
+    caption : str
+    score : float
+        As a window's.
+    """
 
     caption: str
     score: float
@@ -45,14 +52,27 @@ class Alternative:
 
 @dataclass(frozen=True)
 class Window:
-    """What was heard in one stretch of a recording."""
+    """What was heard in one stretch of a recording.
 
-    start: float  # seconds from the beginning
+    Attributes
+    ----------
+    start, end : float
+        Seconds from the recording's beginning.
+    caption : str
+    score : float
+        Mean log-probability (natural) of a word, from -inf to 0.
+    alternatives : tuple of Alternative
+        The next best, best first, where they were asked for.
+    probability : float or None
+        That the caption names what is there, where the model was calibrated.
+    """
+
+    start: float
     end: float
     caption: str
-    score: float  # mean log-probability (natural) of a word, from -inf to 0
-    alternatives: tuple[Alternative, ...] = ()  # the next best, best first, where they were asked for
-    probability: float | None = None  # that the caption names what is there, where the model was calibrated
+    score: float
+    alternatives: tuple[Alternative, ...] = ()
+    probability: float | None = None
 
     @property
     def log_probability(self) -> float:
@@ -69,13 +89,22 @@ class Window:
 class Caption:
     """What was heard in one file, or why nothing was.
 
-    A file that breaks off has both: the windows of what was there, and the error.
+    Attributes
+    ----------
+    file : str
+        As it was given.
+    windows : tuple of Window
+        In the order of time.
+    error : AudioError or None
+        A file that breaks off has both: the windows of what was there, and the error.
+    not_finite : int
+        Samples that were NaN or infinite, heard as silence.
     """
 
-    file: str  # as it was given
+    file: str
     windows: tuple[Window, ...] = ()
     error: AudioError | None = None
-    not_finite: int = 0  # samples that were NaN or infinite, heard as silence
+    not_finite: int = 0
 
     @cached_property
     def best(self) -> Window | None:
@@ -123,6 +152,19 @@ class Captioner:
     >>> captioner = Captioner.from_pretrained()  # doctest: +SKIP
     >>> captioner.caption("clip.wav").caption  # doctest: +SKIP
     'a dog barks while rain falls'
+
+    Attributes
+    ----------
+    net : CaptionerNet
+        As it was trained; ``engine`` runs it.
+    vocabulary : Vocabulary
+    families : tuple of int
+        Of each word the family of its forms, for ``no_repeat_words``.
+    info : CaptionerInfo
+        What the checkpoint says of itself: front end, decoding, calibration.
+    name : str
+        For people: where the model came from.
+    engine : Engine
     """
 
     def __init__(
@@ -137,7 +179,7 @@ class Captioner:
         self.vocabulary = vocabulary
         self.families = families(vocabulary)
         self.info = info
-        self.name = name  # for people: where it came from
+        self.name = name
         self.engine = Engine(net, precision)
 
     @classmethod

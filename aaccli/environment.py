@@ -48,7 +48,7 @@ def _libsndfile() -> str:
 
 def _device() -> str:
     try:
-        from .commands.options import pick_device
+        from .devices import pick_device
         from .model import winograd
         from .precision import NAMES, capabilities, pick_inference_precision
 

@@ -12,10 +12,18 @@ MAX_WINDOW = 120.0  # seconds; memory grows with it, and models are trained on 3
 
 @dataclass(frozen=True)
 class Windowing:
-    """How a recording is cut."""
+    """How a recording is cut.
 
-    window: float = 30.0  # seconds; the longest that models are trained on
-    overlap: float = 0.0  # seconds that a window shares with the one before it
+    Attributes
+    ----------
+    window : float
+        Seconds; 30 is the longest that models are trained on.
+    overlap : float
+        Seconds that a window shares with the one before it.
+    """
+
+    window: float = 30.0
+    overlap: float = 0.0
 
     def __post_init__(self) -> None:
         if not 1.0 <= self.window <= MAX_WINDOW:

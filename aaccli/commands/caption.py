@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args
 import typer
 
 from .. import __version__, console
+from ..devices import pick_device
 from ..errors import ConfigError
-from .options import Device, InferencePrecision, Quiet, Threads, override, pick_device
+from .options import Device, InferencePrecision, Quiet, Threads, override
 from .progress import fetch_progress
 
 if TYPE_CHECKING:

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from .. import console
-from .options import Device, InferencePrecision, Quiet, Threads, override, pick_device
+from ..devices import pick_device
+from .options import Device, InferencePrecision, Quiet, Threads, override
 from .progress import fetch_progress
 
 if TYPE_CHECKING:

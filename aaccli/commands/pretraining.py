@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from .. import console
-from .options import Device, Quiet, Threads, pick_device
+from ..devices import pick_device
+from .options import Device, Quiet, Threads
 
 if TYPE_CHECKING:
     import torch

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from .. import console
-from .options import Device, Quiet, Threads, pick_device
+from ..devices import pick_device
+from .options import Device, Quiet, Threads
 from .pretraining import KnownLabels, Phrases, ValidationFold
 from .progress import init_path
 

@@ -13,14 +13,28 @@ from .captioner import END, PAD, START, UNKNOWN, CaptionerNet, Memory
 
 @dataclass(frozen=True)
 class DecodingConfig:
-    """How words are chosen. Only the beam is the paper's."""
+    """How words are chosen. Only the beam is the paper's.
 
-    beam_size: int = 4  # the paper's; 1 is greedy
-    min_words: int = 1  # no caption is empty
-    max_words: int = 30  # Clotho's captions have 8 to 20
-    length_penalty: float = 1.0  # hypotheses are ranked by log-probability / tokens ** this; 0: by their sum
-    no_repeat_ngram: int = 0  # forbid a run of as many words that the caption already has; 0: allow
-    no_repeat_words: bool = False  # say a word once, in whatever form; function words are free (repetition.py)
+    Attributes
+    ----------
+    beam_size : int
+        4 is the paper's, 1 is greedy.
+    min_words, max_words : int
+        No caption is empty; Clotho's have 8 to 20 words.
+    length_penalty : float
+        Hypotheses are ranked by log-probability / tokens ** length_penalty; 0: by their sum.
+    no_repeat_ngram : int
+        Forbid a run of as many words that the caption already has; 0: allow.
+    no_repeat_words : bool
+        Say a word once, in whatever form; function words are free (repetition.py).
+    """
+
+    beam_size: int = 4
+    min_words: int = 1
+    max_words: int = 30
+    length_penalty: float = 1.0
+    no_repeat_ngram: int = 0
+    no_repeat_words: bool = False
 
     def __post_init__(self) -> None:
         if self.beam_size < 1:
