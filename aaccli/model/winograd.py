@@ -134,14 +134,14 @@ class WinogradConv2d(nn.Conv2d):
 
     def forward(self, x: Tensor) -> Tensor:
         """Convolve by Winograd's method."""
-        y = conv3x3(x, self.weight)
-        return y if self.bias is None else y + self.bias[:, None, None]
+        y, bias = conv3x3(x, self.weight), self.bias
+        return y if bias is None else y + bias[:, None, None]
 
 
 def gains(module: nn.Module, min_channels: int = MIN_CHANNELS) -> bool:
     """Whether `module` is a convolution that the C++ code computes, with enough input channels to gain by it."""
     return (
-        type(module) in (nn.Conv2d, WinogradConv2d)
+        isinstance(module, nn.Conv2d)
         and module.kernel_size == (3, 3)
         and module.stride == (1, 1)
         and module.padding in ((1, 1), "same")
