@@ -61,8 +61,11 @@ def _device() -> str:
     name = capabilities().get("cpu_name") or platform.machine()
     if device.type == "cuda":
         name = torch.cuda.get_device_name(device)
-    convolutions = f"PyTorch's convolutions ({why})" if (why := winograd.why_not()) else "Winograd convolutions in fp32"
-    return f"{device} ({name}), {torch.get_num_threads()} threads, {NAMES[dtype]}, {convolutions}"
+    convolutions = ""
+    if device.type == "cpu" and dtype == torch.float32:
+        why = winograd.why_not()
+        convolutions = f", PyTorch's convolutions ({why})" if why else ", Winograd convolutions"
+    return f"{device} ({name}), {torch.get_num_threads()} threads, {NAMES[dtype]}{convolutions}"
 
 
 def _model() -> str:
