@@ -16,7 +16,7 @@ import os
 import time
 from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -27,13 +27,14 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ..augment import DegradeConfig, degrade
-from ..checkpoints import TaggerInfo, load_tagger, save_tagger
+from ..checkpoints import TaggerInfo, save_tagger
 from ..config import to_dict
 from ..errors import TrainingError
 from ..model.cnn10 import WIDTH, Tagger, mean_max
 from ..model.features import FrontEndConfig, LogMel, resample
 from ..model.winograd import use_winograd
 from ..phrases import load_phrases
+from ..runs import read_init
 from ..sounds import SILENCE, Recording, SoundBank, crop, faint_noise, read_sounds, relabel, split
 from ..soundscapes import active_level
 from ..tagging import TAGGING_CNN10, AveragedWeights, TaggingConfig, score_tagger
@@ -56,6 +57,7 @@ class DistillConfig:
     seconds: float = 2.0  # length of a crop
     learning_rate: float = 1e-3  # Adam; constant after the warm-up, then down to zero in a straight line
     warmup_steps: int = 300
+    head_steps: int = 0  # first of all, in which only what is new beside a CNN10 that has learned already is trained
     cooldown: float = 0.25  # share of the steps in which the learning rate falls
     ema: float = 0.999
     teacher_weight: float = 1.0  # of the embeddings' squared error, beside the labels' cross-entropy
@@ -148,9 +150,12 @@ class Lessons:
 
 
 def learning_rate(step: int, config: DistillConfig) -> float:
-    """Linear up, constant, linear down to zero."""
+    """Linear up, constant, linear down to zero; constant from the start for as long as CNN10 does not learn."""
+    if step < config.head_steps:
+        return config.learning_rate
+    rise = (step + 1 - config.head_steps) / config.warmup_steps
     fall = config.cooldown * config.steps
-    return config.learning_rate * min(1.0, (step + 1) / config.warmup_steps, (config.steps - step) / max(1.0, fall))
+    return config.learning_rate * min(1.0, rise, (config.steps - step) / max(1.0, fall))
 
 
 @dataclass(frozen=True)
@@ -186,9 +191,12 @@ class Lab:
         self.scale: tuple[Tensor, Tensor] | None = None  # of the teacher's embeddings: mean, deviation
 
     def start_from(self, folder: Path) -> None:
-        """Take CNN10 from a tagger."""
-        other, _ = load_tagger(folder)
-        self.pupil.tagger.cnn10.load_state_dict(other.cnn10.state_dict())
+        """Take CNN10 from a tagger or a captioner."""
+        init = read_init(folder)
+        if init.heard != FRONT_END:
+            raise TrainingError(f"{folder}: was trained on another front end than {FRONT_END}")
+        state = init.captioner[0].cnn10.state_dict() if init.captioner else init.cnn10
+        self.pupil.tagger.cnn10.load_state_dict(state or {})
         self.average = AveragedWeights(self.pupil, self.config.ema)
 
     def measure_teacher(self, batches: int = 40) -> None:
@@ -231,6 +239,8 @@ class Lab:
         self.ahead = self.pool.submit(self.prepare, self.step + 1)
         torch.manual_seed(c.seed * 1_000_003 + self.step)  # dropout, masks
         self.pupil.train()
+        heads_only = self.step < c.head_steps
+        self.pupil.tagger.cnn10.train(not heads_only).requires_grad_(not heads_only)
         logits, embeddings = self.pupil(lesson.logmel, lesson.goal.shape[1])
         known = lesson.targets.sum(1) > 0
         labelling = F.cross_entropy(logits[known], lesson.targets[known])
@@ -252,9 +262,25 @@ class Lab:
         tagger = pupil.eval().tagger
         config = TaggingConfig(validation_seconds=10.0)
         score = score_tagger(tagger, self.logmel, self.held_out, self.labels, config, self.step)
+        among = self.score_mixtures(tagger)
         trained = {"config": to_dict(self.config), "step": self.step, "score": to_dict(score)}
         save_tagger(self.out / "tagger", tagger, TaggerInfo(FRONT_END, TAGGING_CNN10, tuple(self.labels), trained))
-        return {"loss": score.loss, "top1": score.top1, "top3": score.top3}
+        return {"loss": score.loss, "top1": score.top1, "top3": score.top3, **among}
+
+    @torch.no_grad()
+    def score_mixtures(self, tagger: Tagger, count: int = 200, seconds: float = 5.0) -> dict[str, float]:
+        """Share of held-out sounds at the same time, equally loud, of which both are among the first two or four."""
+        random, rate = np.random.default_rng(self.config.seed), FRONT_END.sample_rate
+        pairs = [random.integers(len(self.held_out), size=2) for _ in range(count)]
+        told = []
+        for first, second in (tuple(self.held_out[i] for i in pair) for pair in pairs):
+            if first[0].label == second[0].label:
+                continue
+            sounds = [crop(waveform, round(seconds * rate), random) for _, waveform in (first, second)]
+            mixture = torch.stack([sound / active_level(sound, rate) for sound in sounds]).sum(0)
+            best = tagger(self.logmel(mixture[None] * (0.9 / mixture.abs().max())))[0].topk(4).indices.tolist()
+            told.append([{self.labels.index(r.label) for r, _ in (first, second)} <= set(best[:n]) for n in (2, 4)])
+        return dict(zip(("both2", "both4"), np.mean(told, axis=0).tolist(), strict=True)) if told else {}
 
     def save(self) -> None:
         """Everything that a later run needs, in one file that is whole or not there."""
@@ -325,8 +351,13 @@ def main(
     sounds: Annotated[Path, typer.Option(help="Folder of labelled recordings.")],
     out: Annotated[Path, typer.Option(help="Where the run lives; one that is there goes on.")],
     fold: Annotated[int, typer.Option(help="Fold that is held out; 0 trains on all, and measures nothing.")] = 4,
-    init: Annotated[Path | None, typer.Option(help="Tagger whose CNN10 to start from.")] = None,
+    init: Annotated[Path | None, typer.Option(help="Tagger or captioner whose CNN10 to start from.")] = None,
+    head_steps: Annotated[int, typer.Option(help="First steps in which that CNN10 stays as it is.")] = 0,
     steps: int = DistillConfig.steps,
+    learning_rate: float = DistillConfig.learning_rate,
+    cooldown: float = DistillConfig.cooldown,
+    mixup: Annotated[float, typer.Option(help="Share of crops that are two sounds.")] = DistillConfig.mixup,
+    validate_steps: int = DistillConfig.validate_steps,
     seed: int = 0,
     threads: int = 2,
 ) -> None:
@@ -339,7 +370,15 @@ def main(
     held_out = SoundBank([r for r in held if r.label in bank.by_label and book.knows(r.label)], FRONT_END.sample_rate)
     held_out.load()
     out.mkdir(parents=True, exist_ok=True)
-    config = replace(DistillConfig(), steps=steps, seed=seed)
+    config = DistillConfig(
+        steps=steps,
+        head_steps=head_steps,
+        learning_rate=learning_rate,
+        cooldown=cooldown,
+        mixup=mixup,
+        validate_steps=validate_steps,
+        seed=seed,
+    )
     lab = Lab(out, bank, [(r, held_out.waveform(r)) for r in held_out.recordings], config)
     if not lab.resume():
         if init:
