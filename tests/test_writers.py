@@ -4,6 +4,7 @@ import csv
 import io
 import json
 import os
+from dataclasses import replace
 
 import pytest
 import srt
@@ -11,7 +12,7 @@ import webvtt
 
 from aaccli.captioning import Alternative, Caption, Window
 from aaccli.errors import AudioError, ConfigError
-from aaccli.writers import COLUMNS, FORMATS, About, format_of, make_writer, printable
+from aaccli.writers import COLUMNS, FORMATS, OF_ONE_FILE, WITH_ALTERNATIVES, About, format_of, make_writer, printable
 
 UNDECODABLE = os.fsdecode(b"caf\xe9 \xff.wav")
 NAMES = [
@@ -63,7 +64,7 @@ def test_tables_round_trip(kind):
 
 
 @pytest.mark.parametrize("kind", ["csv", "tsv"])
-@pytest.mark.parametrize("start", ["=", "+", "-", "@", "\t="])
+@pytest.mark.parametrize("start", ["=", "+", "-", "@", "\t=", "\r="])
 def test_nothing_in_a_table_becomes_a_formula(kind, start):
     evil = f"{start}1+1"
     row = table(kind, written(kind, heard(evil, evil)))[0]
@@ -71,6 +72,11 @@ def test_nothing_in_a_table_becomes_a_formula(kind, start):
     assert row["file"] == f"./{evil}"
     failed = table(kind, written(kind, Caption(evil, error=AudioError(f"{evil}: bad"))))[0]
     assert failed["error"] == f"'{evil}: bad"
+
+
+@pytest.mark.parametrize("kind", ["csv", "tsv"])
+def test_standard_input_keeps_its_name_in_a_table(kind):
+    assert table(kind, written(kind, heard("-")))[0]["file"] == "-"
 
 
 def test_a_csv_says_that_it_is_utf8():
@@ -91,6 +97,32 @@ def test_json_keeps_any_name(name):
     assert result["file"] == name
     assert json.loads(written("jsonl", heard(name)))["file"] == name
     assert os.fsencode(result["file"]) == os.fsencode(name)
+
+
+@pytest.mark.parametrize("kind", ["json", "jsonl"])
+def test_json_is_written_as_utf_8_and_has_numbers_only(kind):
+    assert "犬".encode() in written(kind, heard("犬.wav"))
+    with pytest.raises(ValueError, match="JSON compliant"):
+        written(kind, heard("a.wav", score=float("nan")))
+
+
+def test_json_counts_thousandths_of_seconds_and_ten_thousandths_of_scores():
+    window = Window(0.12345, 1.98765, "rain falls", -0.123456, (Alternative("it rains", -1.654321),), 0.98765)
+    told = {"start": 0.123, "end": 1.988, "caption": "rain falls", "score": -0.1235, "probability": 0.988}
+    others = {"alternatives": [{"caption": "it rains", "score": -1.6543}]}
+    (result,) = json.loads(written("json", Caption("a.wav", (window,))))["results"]
+    assert result["windows"] == [told | others]
+    assert {key: result[key] for key in told} == told | {"start": 0.12345}
+    line = json.loads(written("jsonl", Caption("a.wav", (window,))))
+    assert line == told | others | {"file": "a.wav", "error": None}
+
+
+def test_the_formats_that_keep_alternatives_and_those_that_name_no_file():
+    plain = heard("a.wav")
+    (window,) = plain.windows
+    more = replace(plain, windows=(replace(window, alternatives=(Alternative("it rains", -0.75),)),))
+    assert tuple(kind for kind in FORMATS if written(kind, more) != written(kind, plain)) == WITH_ALTERNATIVES
+    assert tuple(kind for kind in FORMATS if b"a.wav" not in written(kind, plain)) == OF_ONE_FILE
 
 
 def test_json_has_the_run_the_whole_and_the_windows():
@@ -125,6 +157,7 @@ def test_text_is_a_line_a_file():
 
 def test_printable_moves_no_cursor():
     assert printable("a\x1b[31m\x9b2J\x00\x7fb") == "a\\x1b[31m\\x9b2J\\x00\\x7fb"
+    assert printable("\t\n\v\f\r\x1f ~\x80\x9f\xa0é") == "\\t\\n\\x0b\\x0c\\r\\x1f ~\\x80\\x9f\xa0é"
 
 
 def seconds_of(time):
@@ -182,5 +215,5 @@ def test_subtitles_of_a_long_day():
 
 def test_formats_follow_the_suffix(tmp_path):
     assert [format_of(tmp_path / f"a.{kind.upper()}") for kind in FORMATS] == list(FORMATS)
-    with pytest.raises(ConfigError, match="--format"):
+    with pytest.raises(ConfigError, match=r"--format txt\|json\|jsonl\|csv\|tsv\|srt\|vtt$"):
         format_of(tmp_path / "a.xlsx")
