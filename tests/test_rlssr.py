@@ -99,6 +99,10 @@ def test_nothing_to_mend_where_the_rebuilt_is_the_heard():
         assert loss.item() == pytest.approx(0, abs=1e-6)
 
 
+def test_default_is_the_papers_best():
+    assert RlssrConfig() == RlssrConfig("l1", pool_window=2, stop_gradient=False, huber_delta=1.0)
+
+
 def losses_of(config, distance: str):
     net = CaptionerNet(dataclasses.replace(config, rlssr=RlssrConfig(distance)), 9).eval()
     memory = net.remember(torch.rand(2, 4, 512), torch.tensor([4, 3]))

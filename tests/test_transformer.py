@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable
 
 import numpy as np
 import pytest
@@ -108,6 +109,71 @@ def test_positions_are_those_of_vaswani():
 def test_positions_go_on_where_the_cache_ends():
     device = torch.device("cpu")
     assert torch.equal(positions(5, 3, 16, device), positions(0, 8, 16, device)[5:])
+
+
+def given_to_the_first_layer(layers: nn.ModuleList, run: Callable[[], object]) -> Tensor:
+    given = []
+    with layers[0].norm1.register_forward_pre_hook(lambda _, inputs: given.append(inputs[0])):
+        run()
+    return given[0]
+
+
+@torch.no_grad()
+def test_the_encoder_hears_where_each_frame_stands():
+    encoder = Encoder(TINY, 512).eval()
+    sequence = torch.rand(2, 7, 512)
+    expected = encoder.norm_in(encoder.project(sequence)) + positions(0, 7, 16, sequence.device)
+    torch.testing.assert_close(given_to_the_first_layer(encoder.layers, lambda: encoder(sequence, None)), expected)
+
+
+@torch.no_grad()
+def test_the_decoder_reads_embeddings_of_unit_size_and_where_each_word_stands(net):
+    """Embeddings start with a standard deviation of width ** -0.5: beside positions they would hardly be seen."""
+    memory, words = net.remember(*heard(5)), torch.tensor([[START, 5, 6, 7]])
+    caches = net.decoder.start(memory.encoded)
+    _, caches = net.decoder(words[:, :1], caches, None)
+    given = given_to_the_first_layer(net.decoder.layers, lambda: net.decoder(words[:, 1:], caches, None))
+    expected = 4.0 * net.decoder.embedding.weight[[5, 6, 7]] + positions(1, 3, 16, given.device)
+    torch.testing.assert_close(given[0], expected)
+    assert CaptionerNet(net.config, 1000).decoder.embedding.weight.std().item() == pytest.approx(1 / 4, rel=0.05)
+
+
+@torch.no_grad()
+def test_attention_drops_while_it_is_trained_and_only_then():
+    attention = Attention(dataclasses.replace(TINY, dropout=0.5))
+    x = torch.randn(2, 5, 16)
+
+    def attended() -> Tensor:
+        return attention(x, *attention.keys_values(x), None)
+
+    assert not torch.equal(attended(), attended())
+    attention.eval()
+    assert torch.equal(attended(), attended())
+
+
+@pytest.mark.parametrize(
+    ("sizes", "why"),
+    [
+        ({"heads": 0}, "width is even and a multiple of heads"),
+        ({"width": 0}, "width is even and a multiple of heads"),
+        ({"width": 6, "heads": 4}, "width is even and a multiple of heads"),
+        ({"width": 9, "heads": 3}, "width is even and a multiple of heads"),
+        ({"encoder_layers": -1}, "encoder_layers is at least 0, decoder_layers at least 1"),
+        ({"decoder_layers": 0}, "encoder_layers is at least 0, decoder_layers at least 1"),
+    ],
+)
+def test_sizes_that_make_no_transformer_are_refused(sizes, why):
+    with pytest.raises(ValueError, match=f"^{why}$"):
+        TransformerConfig(**sizes)
+
+
+@torch.no_grad()
+def test_the_smallest_transformer_that_is_not_refused_works():
+    smallest = TransformerConfig(width=2, encoder_layers=0, decoder_layers=1, heads=1, feed_forward=1)
+    net = CaptionerNet(ModelConfig(transformer=smallest), WORDS).eval()
+    memory = net.remember(*heard(3))
+    logprobs, _ = net.step(torch.tensor([[START]]), net.decoder.start(memory.encoded), None)
+    assert logprobs.exp().sum().item() == pytest.approx(1.0)
 
 
 @torch.no_grad()

@@ -103,7 +103,5 @@ class CaptionerNet(nn.Module):
         said, _ = self.decoder(inputs, self.decoder.start(memory.encoded), memory.inside)
         logits = self.decoder.logits(said).float()
         cross_entropy = F.cross_entropy(logits.flatten(0, 1), targets.flatten(), ignore_index=PAD)
-        if self.config.rlssr.distance == "none":
-            return Losses(cross_entropy, cross_entropy.new_zeros(()))
         rlssr = self.rlssr(memory.heard.float(), memory.lengths, said.float(), targets != PAD)
         return Losses(cross_entropy, rlssr)

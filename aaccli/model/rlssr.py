@@ -68,7 +68,7 @@ class Rlssr(nn.Module):
                 return F.huber_loss(rebuilt, pooled, delta=self.config.huber_delta)
             case "cosine":
                 return (1 - F.cosine_similarity(rebuilt, pooled, dim=1)).mean()
-            case _:
+            case _:  # "none"
                 return rebuilt.new_zeros(())
 
 
