@@ -326,9 +326,14 @@ def test_ties_are_broken_the_same_way_alone_and_beside_others(beam_size):
 
 
 @pytest.mark.parametrize(
-    "settings",
-    [{"beam_size": 0}, {"min_words": 0}, {"min_words": 9, "max_words": 8}, {"no_repeat_ngram": -1}],
+    ("settings", "why"),
+    [
+        ({"beam_size": 0}, "beam_size is at least 1"),
+        ({"min_words": 0}, "1 <= min_words <= max_words is needed"),
+        ({"min_words": 9, "max_words": 8}, "1 <= min_words <= max_words is needed"),
+        ({"no_repeat_ngram": -1}, "no_repeat_ngram is at least 0"),
+    ],
 )
-def test_settings_that_make_no_sense_are_refused(settings):
-    with pytest.raises(ValueError):
+def test_settings_that_make_no_sense_are_refused(settings, why):
+    with pytest.raises(ValueError, match=f"^{why}$"):
         DecodingConfig(**settings)

@@ -201,6 +201,16 @@ def test_load_panns_skips_front_end_and_head_and_says_so():
     assert all(torch.equal(value, state[key]) for key, value in net.state_dict().items())
 
 
+def test_what_a_checkpoint_lacks_keeps_its_first_values_and_is_told():
+    state = fresh_panns_state() | {"stray": torch.zeros(1)}
+    del state["bn0.weight"]
+    net = Cnn10(Cnn10Config())
+    keys = load_panns(net, state)
+    assert (keys.missing, keys.unknown) == (("bn0.weight",), ("stray",))
+    assert (net.bn0.weight == 1).all()
+    assert torch.equal(net.bn0.bias, state["bn0.bias"])
+
+
 def test_load_panns_says_what_became_of_every_key(panns_state):
     keys = load_panns(Cnn10(Cnn10Config()), panns_state)
     assert sorted(keys.used + keys.skipped) == sorted(panns_state)

@@ -75,6 +75,36 @@ def test_default_front_end_is_the_one_of_the_parity_files():
     assert FrontEndConfig() == FrontEndConfig(44100, 1024, 512, 64, 50.0, 14000.0, 1e-10)
 
 
+@pytest.mark.parametrize(
+    ("sizes", "why"),
+    [
+        ({"sample_rate": 0, "fmin": 0.0, "fmax": 0.0}, "sample_rate, window, hop and mels are at least 1"),
+        ({"window": 0}, "sample_rate, window, hop and mels are at least 1"),
+        ({"hop": 0}, "sample_rate, window, hop and mels are at least 1"),
+        ({"mels": 0}, "sample_rate, window, hop and mels are at least 1"),
+        ({"fmin": -1.0}, "0 <= fmin < fmax <= sample_rate / 2 is needed"),
+        ({"fmin": 14000.0}, "0 <= fmin < fmax <= sample_rate / 2 is needed"),
+        ({"sample_rate": 27999}, "0 <= fmin < fmax <= sample_rate / 2 is needed"),
+        ({"window": 30, "hop": 1}, "hop is too small for the window: 15 hops must exceed half a window"),
+    ],
+)
+def test_front_ends_that_make_no_sense_are_refused(sizes, why):
+    with pytest.raises(ValueError, match=f"^{why}$"):
+        FrontEndConfig(**sizes)
+
+
+@pytest.mark.parametrize(
+    "config",
+    [
+        FrontEndConfig(sample_rate=28000, window=29, hop=1, fmin=0.0),
+        FrontEndConfig(sample_rate=1, window=1, hop=1, mels=1, fmin=0.0, fmax=0.5),
+    ],
+    ids=["edges", "ones"],
+)
+def test_front_ends_at_the_edge_of_sense_are_taken(config):
+    assert config.min_samples == 15 * config.hop
+
+
 @front_ends
 def test_logmel_agrees_with_numpy(config, noise):
     waveform = noise(0.7, config.sample_rate)
@@ -125,6 +155,10 @@ def test_sine_peaks_in_the_band_at_its_frequency(config, share, tone):
     assert logmel.mean(0).argmax() == band
 
 
+def test_default_masks_are_those_of_panns_and_spare_short_clips():
+    assert SpecAugmentConfig() == SpecAugmentConfig(2, 64, time_share=0.2, mel_masks=2, mel_width=8)
+
+
 def ones(clips: int = 8, frames: int = 200) -> torch.Tensor:
     return torch.ones(clips, 1, frames, 64)
 
@@ -145,6 +179,16 @@ def test_a_time_mask_is_never_wider_than_its_width_or_share(frames, widest):
     masked = one_mask(ones(100, frames))[:, 0] == 0
     assert torch.equal(masked.any(2), masked.all(2)), "a time mask covers all bands"
     assert 0.8 * widest - 1 <= masked[:, :, 0].sum(1).max() <= widest
+
+
+def test_every_width_of_a_mask_and_every_place_of_it_are_equally_likely():
+    one_mask = SpecAugment(SpecAugmentConfig(time_masks=1, mel_masks=0)).train()
+    masked = one_mask(torch.ones(20_000, 1, 20, 1))[:, 0, :, 0] == 0  # up to 4 of 20 frames
+    widths = masked.sum(1)
+    assert (widths.bincount() / len(widths)).numpy() == pytest.approx([1 / 5] * 5, abs=0.02)
+    for width in range(1, 5):
+        first = masked[widths == width].int().argmax(1)
+        assert (first.bincount() / len(first)).numpy() == pytest.approx([1 / (21 - width)] * (21 - width), abs=0.02)
 
 
 def test_time_masks_leave_most_of_a_clip():
@@ -176,6 +220,14 @@ def test_resample_keeps_frequency_and_level(from_rate, to_rate, tone):
 def test_resample_removes_what_the_lower_rate_cannot_hold(tone):
     too_high = torch.from_numpy(tone(12000.0, 1.0, 44100))
     assert level_of(resample(too_high, 44100, 16000)) < 0.01 * level_of(too_high)
+
+
+@pytest.mark.parametrize(("from_rate", "to_rate"), [(44101, 44100), (44100, 44101), (44101, 22050)])
+def test_rates_without_a_common_factor_are_taken_as_their_neighbours(from_rate, to_rate, noise):
+    """At 44101 Hz the exact filter bank would have two billion numbers."""
+    waveform = torch.from_numpy(noise(0.1))
+    near = resample(waveform, 44100, 22050 if to_rate == 22050 else 44100)
+    assert torch.equal(resample(waveform, from_rate, to_rate), near)
 
 
 def test_resample_to_the_same_rate_changes_nothing(noise):

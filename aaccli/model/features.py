@@ -66,16 +66,12 @@ class LogMel(nn.Module):
         self.config = config
         # Computed, not learned: real numbers even where the network around it is only laid out (device "meta").
         with torch.device("cpu"):
-            self.mel = torchaudio.transforms.MelSpectrogram(
+            self.mel = torchaudio.transforms.MelSpectrogram(  # of which ``_power`` takes window and filterbank
                 sample_rate=config.sample_rate,
                 n_fft=config.window,
-                hop_length=config.hop,
                 f_min=config.fmin,
                 f_max=config.fmax,
                 n_mels=config.mels,
-                power=2.0,
-                center=True,
-                pad_mode="reflect",
                 norm="slaney",
                 mel_scale="slaney",
             )
@@ -105,7 +101,7 @@ class LogMel(nn.Module):
         return logmel.reshape(*waveform.shape[:-1], *logmel.shape[1:])
 
     def _power(self, waveforms: Tensor) -> Tensor:
-        """(B, samples) to (B, mels, frames): what ``self.mel`` computes, without the square root that it squares."""
+        """(B, samples) to (B, mels, frames): what torchaudio computes, without the square root that it squares."""
         spectra = torch.stft(
             waveforms,
             self.config.window,
