@@ -1,5 +1,7 @@
 """Files in, captions out."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import soundfile
@@ -7,10 +9,11 @@ import torch
 from fakes import FakeCaptioner
 
 from aaccli.captioning import Caption, Captioner, Window
-from aaccli.checkpoints import CaptionerInfo
+from aaccli.checkpoints import CaptionerInfo, save_captioner
 from aaccli.errors import AudioError, CheckpointError, ConfigError
 from aaccli.model.beam import DecodingConfig
 from aaccli.model.captioner import CaptionerNet
+from aaccli.model.features import FrontEndConfig
 from aaccli.vocabulary import Vocabulary
 from aaccli.windows import Windowing
 
@@ -136,6 +139,26 @@ def test_hardly_any_sound_is_not_captioned(tmp_path, samples, said):
     assert not result.windows
 
 
+def test_a_hundredth_of_a_second_is_captioned(tmp_path):
+    soundfile.write(tmp_path / "a.wav", np.ones(441), 44100)
+    (result,) = FakeCaptioner().stream([tmp_path / "a.wav"])
+    assert (result.error, result.end) == (None, 0.01)
+
+
+def test_an_array_is_called_so_and_heard_to_its_end():
+    result = FakeCaptioner().caption(np.zeros(22050), sample_rate=44100)
+    assert (result.file, result.end, result.error, result.not_finite) == ("array", 0.5, None, 0)
+
+
+def test_the_log_probability_of_a_window_counts_its_end():
+    assert Window(0, 1, "a dog barks", -0.5).log_probability == -2.0
+
+
+@pytest.mark.parametrize(("probability", "is_doubtful"), [(None, False), (0.49, True), (0.5, False), (0.9, False)])
+def test_a_caption_is_doubtful_where_it_is_more_likely_wrong(probability, is_doubtful):
+    assert Window(0, 1, "a dog barks", -0.5, probability=probability).is_doubtful is is_doubtful
+
+
 def test_samples_that_are_no_numbers_are_counted():
     sound = np.full((1000, 2), 0.5, np.float32)
     sound[10:20, 0], sound[15:30, 1], sound[40] = np.nan, np.inf, 1e30
@@ -163,8 +186,10 @@ def test_alternatives_are_the_rest_of_the_beam(captioner, sounds):
     assert len(others) == 2
     assert len({result.caption, *(o.caption for o in others)}) == 3
     assert not captioner.caption(sounds[1]).windows[0].alternatives
-    with pytest.raises(ConfigError, match="beam"):
+    with pytest.raises(ConfigError, match="2 were asked for, a beam of 2 has 1; widen it with --beam-size"):
         captioner.stream(sounds, DecodingConfig(beam_size=2), alternatives=2)
+    with pytest.raises(ConfigError, match="-1 were asked for"):
+        captioner.stream(sounds, alternatives=-1)
 
 
 def test_the_fingerprint_tells_models_apart(captioner):
@@ -177,6 +202,24 @@ def test_the_fingerprint_tells_models_apart(captioner):
         captioner.net.decoder.bias[0] -= 1
     assert len(changed) == 12
     assert changed != same.fingerprint
+
+
+def test_the_fingerprint_depends_on_words_and_front_end(captioner):
+    words = Vocabulary((*captioner.vocabulary.words[:-1], "snow"))
+    quiet = replace(captioner.info.model, front_end=FrontEndConfig(floor=1e-9))
+    others = (
+        Captioner(captioner.net, words, captioner.info),
+        Captioner(captioner.net, captioner.vocabulary, replace(captioner.info, model=quiet)),
+    )
+    assert len({captioner.fingerprint, *(other.fingerprint for other in others)}) == 3
+
+
+def test_a_captioner_from_a_folder_is_the_one_that_was_saved(captioner, sounds, tmp_path):
+    save_captioner(tmp_path / "m", captioner.net, captioner.vocabulary, captioner.info)
+    loaded = Captioner.from_pretrained(tmp_path / "m", precision="bf16")
+    assert (loaded.name, loaded.engine.precision) == (str(tmp_path / "m"), "bf16")
+    assert loaded.fingerprint == captioner.fingerprint
+    assert Captioner.from_pretrained(str(tmp_path / "m")).caption(sounds[0]) == captioner.caption(sounds[0])
 
 
 def test_decoding_options_hold(captioner, sounds):
