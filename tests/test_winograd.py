@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -11,6 +12,61 @@ from aaccli.model import winograd
 from aaccli.model.winograd import PackedConv2d, conv3x3, use_winograd
 
 needs_library = pytest.mark.skipif(bool(winograd.why_not()), reason=winograd.why_not())
+
+
+@pytest.mark.skipif(not winograd.LIBRARY.is_file(), reason="not compiled")
+def test_where_it_was_compiled_and_the_processor_has_avx2_it_is_there():
+    capability = torch.backends.cpu.get_cpu_capability()
+    assert winograd.why_not() == ("" if capability in ("AVX2", "AVX512") else "the processor has no AVX2")
+
+
+def test_why_it_is_not_there(monkeypatch, tmp_path):
+    why_not = winograd.why_not.__wrapped__
+    monkeypatch.setattr(winograd, "LIBRARY", tmp_path / "libwinograd.so")
+    monkeypatch.setattr(winograd, "_library", winograd._library.__wrapped__)
+    monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: "DEFAULT")
+    assert why_not() == "not compiled when aac was installed"
+    (tmp_path / "libwinograd.so").touch()
+    assert why_not() == "the processor has no AVX2"
+    for capability in ("AVX2", "AVX512"):
+        monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda capability=capability: capability)
+        assert why_not().startswith("libwinograd.so does not load: ")
+
+
+def test_too_little_memory_is_an_error(monkeypatch):
+    monkeypatch.setattr(winograd, "_library", lambda: SimpleNamespace(pack=lambda *arguments: 1))
+    with pytest.raises(MemoryError, match=r"^winograd: too little memory for pack$"):
+        winograd._call("pack")
+
+
+@needs_library
+@pytest.mark.parametrize(
+    ("x", "weight", "dtype", "is_computed"),
+    [
+        ((2, 8, 5, 6), (16, 8, 3, 3), torch.float32, True),
+        ((1, 16, 1, 1), (8, 16, 3, 3), torch.float32, True),
+        ((2, 8, 5, 6), (16, 8, 3, 3), torch.float64, False),
+        ((2, 12, 5, 6), (16, 12, 3, 3), torch.float32, False),
+        ((2, 8, 5, 6), (12, 8, 3, 3), torch.float32, False),
+        ((2, 8, 5, 6), (16, 8, 1, 3), torch.float32, False),
+        ((2, 8, 5, 6), (16, 8, 3, 5), torch.float32, False),
+        ((0, 8, 5, 6), (16, 8, 3, 3), torch.float32, False),
+        ((8, 5, 6), (16, 8, 3, 3), torch.float32, False),
+    ],
+)
+def test_what_suits_is_computed_here_and_the_rest_by_pytorch(monkeypatch, x, weight, dtype, is_computed):
+    called, call = [], winograd._call
+    monkeypatch.setattr(winograd, "_call", lambda name, *arguments: called.append(name) or call(name, *arguments))
+    images, kernels = torch.randn(x, dtype=dtype), torch.randn(weight, dtype=dtype)
+    expected = nn.functional.conv2d(images, kernels, padding=1)
+    torch.testing.assert_close(conv3x3(images, kernels), expected, rtol=1e-4, atol=1e-4)
+    assert called == ["convolve_once"] * is_computed
+
+
+@needs_library
+def test_images_of_other_channels_are_left_to_pytorch_to_refuse():
+    with pytest.raises(RuntimeError, match="channels"):
+        conv3x3(torch.randn(2, 16, 5, 6), torch.randn(16, 8, 3, 3))
 
 
 def network() -> nn.Module:
@@ -59,6 +115,8 @@ def test_packed_weights_give_convolution_bias_and_relu(outputs):
 def test_packed_weights_refuse_another_number_of_channels():
     with pytest.raises(ValueError, match="32 channels"):
         PackedConv2d(nn.Conv2d(32, 16, 3, padding=1))(torch.randn(1, 24, 8, 8))
+    with pytest.raises(ValueError, match=r"not 32 of torch\.float64"):
+        PackedConv2d(nn.Conv2d(32, 16, 3, padding=1))(torch.randn(1, 32, 8, 8).double())
 
 
 def test_without_the_library_the_common_way_is_taken(monkeypatch):
