@@ -120,7 +120,7 @@ def test_arrays_that_are_no_sound(array):
 
 def test_a_rate_goes_with_an_array_and_only_with_one(sounds):
     for arguments in [{"sound": np.zeros(1000)}, {"sound": sounds[0], "sample_rate": 8000}]:
-        with pytest.raises(ConfigError, match="sample_rate"):
+        with pytest.raises(ConfigError, match=r"^sample_rate goes with an array: "):
             FakeCaptioner().caption(**arguments)
     with pytest.raises(AudioError, match="3 Hz"):
         FakeCaptioner().caption(np.zeros(1000), sample_rate=3)
@@ -137,6 +137,16 @@ def test_hardly_any_sound_is_not_captioned(tmp_path, samples, said):
     (result,) = FakeCaptioner().stream([tmp_path / "a.wav"])
     assert said in str(result.error)
     assert not result.windows
+
+
+def test_of_a_file_that_breaks_off_what_is_there_is_captioned_and_the_error_told(tmp_path):
+    whole = tmp_path / "whole.wav"
+    soundfile.write(whole, np.full(22050, 0.1), 44100)
+    (tmp_path / "half.wav").write_bytes(whole.read_bytes()[: whole.stat().st_size // 2])
+    result = FakeCaptioner().caption(tmp_path / "half.wav")
+    assert isinstance(result.error, AudioError)
+    assert result.caption
+    assert result.end == pytest.approx(0.25, abs=0.001)
 
 
 def test_a_hundredth_of_a_second_is_captioned(tmp_path):
@@ -186,6 +196,7 @@ def test_alternatives_are_the_rest_of_the_beam(captioner, sounds):
     assert len(others) == 2
     assert len({result.caption, *(o.caption for o in others)}) == 3
     assert not captioner.caption(sounds[1]).windows[0].alternatives
+    assert not next(captioner.stream(sounds)).windows[0].alternatives
     with pytest.raises(ConfigError, match="2 were asked for, a beam of 2 has 1; widen it with --beam-size"):
         captioner.stream(sounds, DecodingConfig(beam_size=2), alternatives=2)
     with pytest.raises(ConfigError, match="-1 were asked for"):
