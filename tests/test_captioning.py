@@ -92,7 +92,7 @@ def test_the_whole_is_what_most_windows_say_and_then_the_best_scored():
     assert (result.caption, result.score) == ("rain", -1)
     result = whole(("rain", -2), ("dog", -0.1), ("cat", -3))
     assert (result.caption, result.score) == ("dog", -0.1)
-    assert (whole().caption, str(whole().score), whole().end) == ("", "nan", 0.0)
+    assert (whole().caption, str(whole().score), whole().end, whole().not_finite) == ("", "nan", 0.0, 0)
 
 
 @pytest.mark.parametrize("kind", [np.float32, np.float64, np.int16, np.int32, np.uint8, torch.float32])
