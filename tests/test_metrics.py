@@ -493,6 +493,12 @@ def test_predictions_of_all_kinds(tmp_path, name, text):
     assert read_predictions(write(tmp_path / name, text)) == {"x, y.wav": "a dog", "z.wav": "rain"}
 
 
+@pytest.mark.parametrize("file", ["file_name", "file", "fname", "filename", "image_id"])
+@pytest.mark.parametrize("caption", ["caption_predicted", "caption", "caption_1", "captions"])
+def test_columns_are_called_as_others_call_them(tmp_path, file, caption):
+    assert read_predictions(write(tmp_path / "a.csv", f"{caption},{file}\na dog,x.wav\n")) == {"x.wav": "a dog"}
+
+
 @pytest.mark.parametrize(
     ("name", "text"),
     [
