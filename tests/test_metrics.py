@@ -370,6 +370,31 @@ def test_spice_and_spider_over_a_fake_program(fake_java, spice_jars):
     assert scores["spider"].corpus == pytest.approx((scores["spice"].corpus + scores["cider_d"].corpus) / 2)
 
 
+@pytest.fixture
+def asked_of_java(monkeypatch):
+    """Names, arguments and seconds that programs are started with; none is."""
+    asked = []
+
+    def refuse(name, arguments, seconds, folder=None):
+        asked.append((name, [str(argument) for argument in arguments], seconds))
+        raise MetricError("no")
+
+    monkeypatch.setattr(spice, "running", refuse)
+    monkeypatch.setattr(meteor, "running", refuse)
+    return asked
+
+
+def test_programs_have_time_for_every_caption(asked_of_java, spice_jars):
+    with pytest.raises(MetricError, match="no"):
+        spice.spice(CANDIDATES, REFERENCES)
+    with pytest.raises(MetricError, match="no"), meteor.starting(1000):
+        pass
+    assert [(name, seconds) for name, _, seconds in asked_of_java] == [("SPICE", 900 + 4 + 8), ("METEOR", 600 + 200)]
+    (_, of_spice, _), (_, of_meteor, _) = asked_of_java
+    assert of_spice[0] == "-Xmx8G" and of_spice[-1] == "-silent"
+    assert of_meteor[0] == "-Xmx2G" and of_meteor[-6:] == ["-", "-", "-stdio", "-l", "en", "-norm"]
+
+
 def test_spice_that_writes_nothing(fake_java, spice_jars):
     fake_java("pass")
     with pytest.raises(MetricError, match="wrote no scores"):
