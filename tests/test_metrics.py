@@ -85,6 +85,7 @@ def test_bleu_of_totals_is_the_reference_implementations():
         score = scores[f"bleu_{n + 1}"]
         assert score.corpus == pytest.approx(expected[n], abs=1e-12)
         assert score.of_totals(score.totals) == pytest.approx(clips[n], abs=1e-12)
+        assert score.clips.tolist() == clips[n]
 
 
 def test_rouge_l_by_hand():
