@@ -279,10 +279,10 @@ def test_a_program_sees_no_locale_of_the_machine_and_leaves_no_files(fake_java, 
 
 
 def test_lines_reach_a_program_and_come_back_as_utf_8(fake_java):
-    fake_java("for line in sys.stdin.buffer: sys.stdout.buffer.write(line.strip() + b' \\xff\\r\\n')")
+    fake_java("for line in sys.stdin.buffer: sys.stdout.buffer.write(line.strip() + b' \\xff X\\r\\n')")
     with java.running("it", (), 60) as program:
         program.send(["é", "犬"], last=True)
-        assert program.read(2) == ["é \ufffd", "犬 \ufffd"]
+        assert program.read(2) == ["é \ufffd X", "犬 \ufffd X"]
         program.finish()
 
 
@@ -486,6 +486,7 @@ def test_bootstrap_of_differences_is_of_pairs():
     assert result.differences[0]["m"].high == pytest.approx(0.01)
     assert bootstrap(both, 200) == result
     assert bootstrap(both, 0).systems == ({}, {})
+    assert bootstrap(both, 0).differences == ({},)
 
 
 def test_bootstrap_draws_corpus_scores_not_means():
