@@ -8,14 +8,14 @@ import soundfile
 import torch
 from fakes import FakeCaptioner
 
-from aaccli.captioning import Caption, Captioner, Window
+from aaccli.captioning.captioner import Caption, Captioner, Window
+from aaccli.captioning.windows import Windowing
 from aaccli.checkpoints import CaptionerInfo, save_captioner
 from aaccli.errors import AudioError, CheckpointError, ConfigError
 from aaccli.model.beam import DecodingConfig
 from aaccli.model.captioner import CaptionerNet
 from aaccli.model.features import FrontEndConfig
 from aaccli.vocabulary import Vocabulary
-from aaccli.windows import Windowing
 
 
 @pytest.fixture(scope="module")

@@ -10,9 +10,18 @@ import pytest
 import srt
 import webvtt
 
-from aaccli.captioning import Alternative, Caption, Window
+from aaccli.captioning.captioner import Alternative, Caption, Window
 from aaccli.errors import AudioError, ConfigError
-from aaccli.writers import COLUMNS, FORMATS, OF_ONE_FILE, WITH_ALTERNATIVES, About, format_of, make_writer, printable
+from aaccli.writing.writers import (
+    COLUMNS,
+    FORMATS,
+    OF_ONE_FILE,
+    WITH_ALTERNATIVES,
+    About,
+    format_of,
+    make_writer,
+    printable,
+)
 
 UNDECODABLE = os.fsdecode(b"caf\xe9 \xff.wav")
 NAMES = [
