@@ -202,6 +202,25 @@ def test_a_playlist_in_disguise_fetches_nothing(tmp_path, monkeypatch):
     assert command[command.index("-i") + 1] == f"file:{tmp_path / 'a.wav'}"
 
 
+PLAYLISTS = {  # of another file, as hls, concat and dash
+    "hls": "#EXTM3U\n#EXT-X-TARGETDURATION:9\n#EXTINF:9,\n{path}\n#EXT-X-ENDLIST\n",
+    "concat": "ffconcat version 1.0\nfile {path.name}\n",
+    "dash": '<?xml version="1.0"?><MPD xmlns="urn:mpeg:dash:schema:mpd:2011" type="static" '
+    'mediaPresentationDuration="PT1S" profiles="urn:mpeg:dash:profile:isoff-live:2011"><Period><AdaptationSet '
+    'mimeType="audio/mp4"><Representation id="1" bandwidth="1"><BaseURL>{path.name}</BaseURL><SegmentBase/>'
+    "</Representation></AdaptationSet></Period></MPD>",
+}
+
+
+@needs_ffmpeg
+def test_a_playlist_in_disguise_opens_no_other_file(tmp_path, tone, write_wav):
+    wav = write_wav(tmp_path / "a.wav", tone(1000.0, 0.5))
+    secret = through_ffmpeg(tmp_path / "secret.m4a", "-i", str(wav))
+    for kind, playlist in PLAYLISTS.items():
+        (tmp_path / f"{kind}.mp4").write_text(playlist.format(path=secret))
+        assert_refused(tmp_path / f"{kind}.mp4", "a playlist")
+
+
 def problem(path: Path) -> str:
     """What the reader says after all was read that is there; and that something was."""
     with audio.opened(path) as reader:
