@@ -271,7 +271,10 @@ app(sys.argv[1:])
 
 
 @pytest.mark.skipif(os.name == "nt", reason="no SIGINT to send")
-def test_interrupted_it_leaves_no_java(fake_java, tmp_path):
+@pytest.mark.parametrize(
+    ("number", "code", "told_of"), [(signal.SIGINT, 130, "interrupted"), (signal.SIGTERM, 143, "terminated")]
+)
+def test_interrupted_it_leaves_no_java(fake_java, tmp_path, number, code, told_of):
     told = tmp_path / "pid"
     # METEOR hangs; what tokenizes answers.
     program = fake_java(
@@ -286,10 +289,10 @@ def test_interrupted_it_leaves_no_java(fake_java, tmp_path):
         assert process.poll() is None, process.stderr.read()
         time.sleep(0.1)
     time.sleep(1)
-    process.send_signal(signal.SIGINT)
+    process.send_signal(number)
     _, said = process.communicate(timeout=60)
-    assert process.returncode == 130
-    assert "interrupted" in said
+    assert process.returncode == code
+    assert told_of in said
     with pytest.raises(ProcessLookupError):
         os.kill(int(told.read_text()), 0)
 

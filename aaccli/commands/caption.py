@@ -263,7 +263,7 @@ def _caption_all(
             console.error(
                 f"interrupted: {done} more files are done and kept in {out}; the same command goes on from there"
             )
-        raise typer.Exit(console.INTERRUPTED) from interrupt
+        raise typer.Exit(console.code_of(interrupt)) from interrupt
     except BrokenPipeError as closed:
         # Whoever reads has had enough. What is left in the buffer goes nowhere, or Python would complain at its end.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

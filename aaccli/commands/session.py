@@ -82,6 +82,7 @@ class Session:
         self.command = shlex.join(["aac", *sys.argv[1:]])
         self.team = Team()
         self.journal: Journal | None = None
+        self.asked: list[int] = []  # signals that have come
 
     def run(self, start: Init | None, read: Callable[[str], Init], resume: bool, device: torch.device) -> None:
         """Train, and raise typer.Exit where it was interrupted."""
@@ -107,7 +108,7 @@ class Session:
                 result = self._train(run, state, progress)
         if result.interrupted:
             console.say(f"saved; go on with: aac train --out {shlex.quote(str(self.out))} --resume")
-            raise typer.Exit(console.INTERRUPTED)
+            raise typer.Exit(console.TERMINATED if signal.SIGTERM in self.asked else console.INTERRUPTED)
 
     def _former_state(self, resume: bool) -> dict[str, Any] | None:
         """The state to go on from."""
@@ -202,8 +203,8 @@ class Session:
     def _train(self, run: Run, state: dict[str, Any] | None, progress: console.StepProgress) -> Result:
         c = run.config
         workers = workers_for(self.settings.data.workers, self.team.count)
-        with loading(workers) as loader, _interrupts() as should_stop:
-            trainer = Trainer(run, loader, self.team, should_stop=should_stop)
+        with loading(workers) as loader, _interrupts(self.asked):
+            trainer = Trainer(run, loader, self.team, should_stop=lambda: bool(self.asked))
             if state:
                 trainer.restore(state)
                 console.say(f"going on after epoch {trainer.at.epoch}, step {trainer.at.step}")
@@ -342,20 +343,18 @@ def _silent(wanted: bool) -> Iterator[None]:
 
 
 @contextmanager
-def _interrupts() -> Iterator[Callable[[], bool]]:
-    """Whether Ctrl-C was pressed, or the system asked to end; a second time stops at once."""
-    asked = False
+def _interrupts(asked: list[int]) -> Iterator[None]:
+    """Note signals that have come, Ctrl-C or SIGTERM; a second one stops at once."""
 
-    def ask(*_: object) -> None:
-        nonlocal asked
-        if asked:
-            raise KeyboardInterrupt
-        asked = True
+    def ask(number: int, _: object) -> None:
+        asked.append(number)
+        if len(asked) > 1:
+            raise console.Terminated if number == signal.SIGTERM else KeyboardInterrupt
         console.say("finishing the step, then saving; again: stop at once")
 
     former = {number: signal.signal(number, ask) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
-        yield lambda: asked
+        yield
     finally:
         for number, handler in former.items():
             signal.signal(number, handler)
