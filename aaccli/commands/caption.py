@@ -80,6 +80,7 @@ def caption(
         _check_options(inputs, files_from, out, overwrite, retry_failed, quiet, verbose)
         from ..captioning import Captioner
         from ..ranks import joined
+        from ..wholefile import advised
         from ..windows import Windowing
 
         with joined() as ranks:
@@ -102,7 +103,10 @@ def caption(
                     f"model {captioner.name} ({captioner.fingerprint}) on {captioner.engine.device}, {how.options()}"
                 )
             bare = len(sources) == 1 and [sources[0].name] == inputs
-            with _display(out, form, quiet, verbose) as display:
+            with (
+                advised("type the same command again: it goes on from there"),
+                _display(out, form, quiet, verbose) as display,
+            ):
                 output = _output(out, form, overwrite, retry_failed, captioner, how, bare, len(sources), display)
                 tally = _caption_all(captioner, sources, how, output, display, ranks, out)
             if tally and len(sources) > 1 and not quiet:

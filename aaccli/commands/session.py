@@ -25,7 +25,7 @@ from ..checkpoints import CaptionerInfo, Store, load_captioner, mend, save_capti
 from ..config import from_dict, to_dict
 from ..data import Clip, hold_out, read_captions, read_clotho
 from ..distributed import Team, team
-from ..errors import CheckpointError, ConfigError, DataError, OutputError, TrainingError
+from ..errors import CheckpointError, ConfigError, DataError
 from ..featurecache import FeatureCache
 from ..journal import Journal, board_writer
 from ..metrics.evaluation import NAMES
@@ -41,7 +41,7 @@ from ..tagging import TaggingConfig
 from ..trainer import Trainer
 from ..training import Epoch, Result, Step
 from ..vocabulary import Vocabulary
-from ..wholefile import reported
+from ..wholefile import advised, reported
 from .pretraining import sound_banks, train_a_tagger
 
 CONFIG, LEFT_OUT, STATE, TAGGER = "config.toml", "left_out.csv", "state", "tagger"
@@ -87,12 +87,17 @@ class Session:
     def run(self, start: Init | None, read: Callable[[str], Init], resume: bool, device: torch.device) -> None:
         """Train, and raise typer.Exit where it was interrupted."""
         with (
+            advised("type the same command again, with --resume"),
             team(device) as (self.team, device),
             _silent(self.quiet or not self.team.first),
             _held(self.out) if self.team.first else nullcontext(),
         ):
             state = self._former_state(resume)
             if self.team.first:
+                if not resume:
+                    check_free(
+                        self.out
+                    )  # again: another may have come and gone while this one read what it starts from
                 if self.settings.tensorboard:
                     board_writer()  # not only after all recordings were checked
                 for name in ("best", "last"):
@@ -272,14 +277,8 @@ class Session:
             **about,
         }
         info = CaptionerInfo(net.config, run.decoding, trained)
-        try:
-            save_captioner(
-                self.out / name, net, run.vocabulary, info, store, render_card(s, about, epoch, self.command)
-            )
-        except OutputError as error:
-            raise TrainingError(
-                f"{error}; make room, then go on with: aac train --out {shlex.quote(str(self.out))} --resume"
-            ) from error
+        card = render_card(s, about, epoch, self.command)
+        save_captioner(self.out / name, net, run.vocabulary, info, store, card)
 
     def _end(self, trainer: Trainer, result: Result) -> None:
         """Say how it ended; captions and scores of the best network, if its epoch made none."""
