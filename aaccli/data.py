@@ -21,6 +21,7 @@ from .model.captioner import PAD, CaptionerNet
 from .model.features import FrontEndConfig, LogMel
 from .soundscapes import Composer
 from .vocabulary import Vocabulary
+from .within import find_within
 
 SPLITS = ("development", "validation", "evaluation")
 # aac-datasets' folder for each version of Clotho, newest first.
@@ -99,7 +100,7 @@ def read_captions(path: Path, folder: Path, missing_ok: bool = False) -> list[Cl
     Raises
     ------
     DataError
-        The csv or a column is missing, no row has a caption, or recordings are missing.
+        The csv or a column is missing, no row has a caption, a name leads out of the folder, or recordings are missing.
     """
     try:
         with path.open(encoding="utf-8-sig", newline="") as file:
@@ -109,17 +110,20 @@ def read_captions(path: Path, folder: Path, missing_ok: bool = False) -> list[Cl
             if not {"file_name", "youtube_id"} & set(names) or not columns:
                 raise DataError(f"{path}: columns file_name and caption_1, caption_2, ... (or caption) were expected")
             name_of = (lambda row: row["file_name"]) if "file_name" in names else _audiocaps_names(folder)
-            said: dict[str, list[str]] = {}
+            places: dict[str, Path] = {}
+            said: dict[Path, list[str]] = {}
             for row in reader:
                 name = name_of(row)
                 if not name:
                     raise DataError(f"{path}: line {reader.line_num} has no file_name")
-                said.setdefault(name, []).extend(c for c in map(row.get, columns) if c and c.strip())
+                if name not in places:
+                    places[name] = _place(folder, name, f"{path}: line {reader.line_num}")
+                said.setdefault(places[name], []).extend(c for c in map(row.get, columns) if c and c.strip())
     except (UnicodeDecodeError, csv.Error) as error:
         raise DataError(f"{path}: not a UTF-8 csv file ({error})") from error
     except OSError as error:
         raise DataError(f"{path}: {error.strerror}") from error
-    clips = [Clip(folder / name, tuple(captions)) for name, captions in said.items() if captions]
+    clips = [Clip(place, tuple(captions)) for place, captions in said.items() if captions]
     if not clips:
         raise DataError(f"{path}: holds no caption")
     missing = [] if missing_ok else [clip.path for clip in clips if not clip.path.is_file()]
@@ -128,6 +132,13 @@ def read_captions(path: Path, folder: Path, missing_ok: bool = False) -> list[Cl
             f"{path}: {len(missing)} of {len(clips)} recordings are missing in {folder}, first {missing[0].name}"
         )
     return clips
+
+
+def _place(folder: Path, name: str, where: str) -> Path:
+    try:
+        return find_within(folder, name)
+    except DataError as error:
+        raise DataError(f"{where}: {error}") from error
 
 
 def _audiocaps_names(folder: Path) -> Callable[[dict[str, str]], str]:

@@ -18,6 +18,7 @@ from torch import Tensor
 from . import audio
 from .errors import AudioError, DataError
 from .phrases import PhraseBook
+from .within import find_within
 
 SILENCE = "silence"  # the label that needs no recording
 FOLDS = 5  # recordings that name no fold are spread over as many, by their file's name
@@ -74,7 +75,10 @@ def _read_manifest(manifest: Path) -> list[Recording]:
         raise DataError(f"{manifest}: {error.strerror}") from error
     if not rows:
         raise DataError(f"{manifest}: names no recording")
-    return [_recording(manifest.parent, row["file"], row["label"], row.get("fold") or "") for row in rows]
+    try:
+        return [_recording(manifest.parent, row["file"], row["label"], row.get("fold") or "") for row in rows]
+    except DataError as error:
+        raise DataError(f"{manifest}: {error}") from error
 
 
 def _hidden(path: Path) -> bool:
@@ -84,7 +88,7 @@ def _hidden(path: Path) -> bool:
 def _recording(directory: Path, file: str, label: str, fold: str) -> Recording:
     # crc32, not hash(): the same fold on every machine and every day.
     number = int(fold) if fold.strip().isdecimal() else 1 + zlib.crc32(os.fsencode(file)) % FOLDS
-    return Recording(directory / file, label.strip(), number)
+    return Recording(find_within(directory, file), label.strip(), number)
 
 
 def relabel(recordings: Sequence[Recording], book: PhraseBook, known_only: bool = False) -> list[Recording]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -260,8 +261,13 @@ def _captioned(
 def _recordings(pairs: Pairs, audio: Path) -> dict[str, Path]:
     """Where the recordings of clips are, as far as they are there."""
     from ..errors import DataError
+    from ..within import find_within
 
-    found = {file: audio / file for file in pairs.files if (audio / file).is_file()}
+    found = {}
+    for file in pairs.files:
+        with suppress(DataError):  # a name that leads out of the folder is not in it
+            if (path := find_within(audio, file)).is_file():
+                found[file] = path
     if not found:
         raise DataError(f"{audio}: holds none of the recordings, such as {pairs.files[0]}")
     if len(found) < len(pairs.files):

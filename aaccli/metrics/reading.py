@@ -248,7 +248,11 @@ def _unpaired(prefix: str, what: str, of: Mapping[str, Any], among: Mapping[str,
 
 
 def _match(name: str, captions: Mapping[str, str], references: Mapping[str, Any]) -> Mapping[str, str]:
-    """Captions under the references' names."""
+    """Captions under the references' names; those of Windows, with backslashes, are other ways to write the same."""
+    slashed = {file.replace("\\", "/"): file for file in references}
+    if len(slashed) == len(references):
+        renamed = {slashed.get(file.replace("\\", "/"), file): caption for file, caption in captions.items()}
+        captions = renamed if len(renamed) == len(captions) else captions
     if any(file in references for file in captions):
         return captions
     by_base: dict[str, str] = {}
