@@ -165,8 +165,14 @@ class FileOutput(_Kept):
     def __init__(
         self, path: Path, writer: Writer, settings: dict[str, Any], overwrite: bool, retry_failed: bool
     ) -> None:
+        if path.is_symlink():
+            path = Path(os.path.realpath(path))  # what it leads to is the output, and what is locked
         if not path.parent.is_dir():
             raise ConfigError(f"{path}: no folder {path.parent}")
+        if path.exists() and not path.is_file():  # a device or a pipe would be replaced by a file
+            raise ConfigError(
+                f"{path}: is not a file; captions go on from there only in one, or to stdout without --out"
+            )
         super().__init__(path.with_name(f".{path.name}{JOURNAL_SUFFIX}"), settings, overwrite, retry_failed)
         self.path = path
         self.writer = writer

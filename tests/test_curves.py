@@ -28,7 +28,9 @@ def test_a_page_needs_nothing_else_and_is_drawn_anew_each_epoch(tmp_path):
     page = (tmp_path / "curves.html").read_text()
     assert "http-equiv" in page and "in training" in page
     assert "validation 2.25" in page and "CIDEr-D 0.125" in page
-    assert "a &lt;dog&gt; barks" in page and "a dog &amp; a cat / barking" in page and "a run &lt;1&gt;" in page
+    assert (
+        "a &lt;dog&gt; barks" in page and "a dog &amp; a cat</bdi> / <bdi>barking" in page and "a run &lt;1&gt;" in page
+    )
     assert "src=" not in page and "http:" not in page and "https:" not in page
     journal.close()
     assert "http-equiv" not in (tmp_path / "curves.html").read_text()

@@ -203,6 +203,16 @@ def test_what_is_left_early_is_stopped(fake_java, tmp_path):
     assert program.process.poll() is not None
 
 
+@pytest.mark.skipif(os.name == "nt", reason="no such locales")
+@pytest.mark.parametrize("locale", ["C", "tr_TR.UTF-8"])
+def test_java_reads_names_of_files_as_they_are_in_any_locale(fake_java, monkeypatch, locale):
+    """In C it takes paths for ASCII, and finds neither its jar nor its folder where one has an accent."""
+    monkeypatch.setenv("LC_ALL", locale)
+    fake_java("print(os.environ['LC_ALL'], *sys.argv[1:3])")
+    with java.running("it", (), 60) as program:
+        assert program.read(1) == ["C.UTF-8 -Duser.language=en -Duser.country=US"]
+
+
 def test_no_pipe_fills_up(fake_java):
     """More lines than a pipe holds, to a program that answers at once."""
     fake_java("for line in sys.stdin: print(line, end='')")
