@@ -13,12 +13,13 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
-from aaccli import curves, report
+from aaccli import report
 from aaccli.cli import app
 from aaccli.commands import scores as shown
 from aaccli.errors import NotInstalledError
 from aaccli.metrics import java
 from aaccli.picture import logmel_picture, png
+from aaccli.training import curves
 
 pytest.importorskip("pycocoevalcap")
 

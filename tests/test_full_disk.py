@@ -11,7 +11,8 @@ from fakes import FakeCaptioner
 from full_disk import filling_up
 from typer.testing import CliRunner
 
-from aaccli import captioning, checkpoints
+from aaccli import checkpoints
+from aaccli.captioning import captioner as captioning
 from aaccli.checkpoints import CONFIG, CaptionerInfo, save_captioner
 from aaccli.cli import app
 from aaccli.commands import scores
@@ -19,7 +20,7 @@ from aaccli.errors import CheckpointError, NotInstalledError, OutputError
 from aaccli.metrics import java
 from aaccli.model.beam import DecodingConfig
 from aaccli.model.captioner import CaptionerNet
-from aaccli.runstate import StateFolder
+from aaccli.training.runstate import StateFolder
 from aaccli.vocabulary import Vocabulary
 
 

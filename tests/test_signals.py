@@ -15,7 +15,8 @@ from huggingface_hub import constants
 from loopback import Fault, Repo, serving
 from typer.testing import CliRunner
 
-from aaccli import captioning, console
+from aaccli import console
+from aaccli.captioning import captioner as captioning
 from aaccli.cli import app
 from aaccli.commands import session
 

@@ -7,11 +7,11 @@ import pytest
 from typer.testing import CliRunner
 
 from aaccli.cli import app
-from aaccli.data import read_captions
+from aaccli.data.clips import read_captions
+from aaccli.data.sounds import read_sounds
 from aaccli.errors import DataError, NotInstalledError
 from aaccli.metrics import java
 from aaccli.metrics.reading import pair
-from aaccli.sounds import read_sounds
 from aaccli.within import find_within
 
 
