@@ -244,6 +244,7 @@ def main() -> int:
     return int(any(outcome.verdict not in FINE for _, outcome in outcomes))
 
 
+sys.path.insert(0, str(Path(__file__).parents[2]))  # the aac beside this file, wherever it is called from
 if __name__ == "__main__":
     if sys.argv[1:] == ["--work"]:
         work()
