@@ -1,4 +1,4 @@
-"""Some hundred damaged sound files, and whether the tool that reads twenty thousand of them would notice.
+"""Two hundred damaged sound files, and whether the tool that reads twenty thousand of them would notice.
 
 The tool is benchmarks/fuzz_audio.py; it is run by hand.
 """
@@ -17,11 +17,11 @@ from fuzz_audio import FINE, Outcome, Reader, fuzz, reader, table
 from mutants import KINDS, SHARES, mutant, original, seal_flac, seal_ogg
 
 linux = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="looks into /proc")
-COUNT = 300
+COUNT = 200
 
 
 @linux
-def test_some_hundred_damaged_files():
+def test_two_hundred_damaged_files():
     found = [(damaged.number, outcome) for damaged, outcome in fuzz(range(COUNT), reader(ffmpeg=False))]
     assert [(number, outcome) for number, outcome in found if outcome.verdict not in FINE] == []
     times = Counter(outcome.verdict for _, outcome in found)
