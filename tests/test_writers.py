@@ -169,6 +169,7 @@ def test_equal_captions_apart_stay_apart(kind):
     ("caption", "text"),
     [
         ("dogs & <cats> --> \n\n 2", {"srt": "[dogs & <cats> -> 2]", "vtt": "[dogs & <cats> --> 2]"}),
+        ("cats ---> dogs", {"srt": "[cats -> dogs]", "vtt": "[cats ---> dogs]"}),
         ("word " * 12, dict.fromkeys(("srt", "vtt"), "[word word word word word word word word\nword word word word]")),
     ],
 )
