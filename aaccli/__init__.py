@@ -13,9 +13,9 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from .captioning import Alternative, Caption, Captioner, Window
+    from .captioning.captioner import Alternative, Caption, Captioner, Window
+    from .captioning.windows import Windowing
     from .model.beam import DecodingConfig
-    from .windows import Windowing
 
 __version__ = "0.1.0"
 _HOMES = {

@@ -8,7 +8,7 @@ from typing import Any, Literal
 import torch
 
 from .errors import ConfigError
-from .training import TrainingConfig
+from .training.config import TrainingConfig
 
 Precision = Literal["auto", "fp32", "bf16", "fp16"]  # of inference
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}

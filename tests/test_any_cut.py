@@ -10,15 +10,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from aaccli.captioning import Caption, Window
+from aaccli.captioning.captioner import Caption, Window
 from aaccli.errors import AudioError, ConfigError, OutputError
 from aaccli.inputs import Source
-from aaccli.journal import METRICS
-from aaccli.journal import Journal as TrainingJournal
-from aaccli.outputs import FileOutput, FolderOutput
-from aaccli.trainer import Position
-from aaccli.training import Epoch, Sample, Step
-from aaccli.writers import About, make_writer
+from aaccli.training.config import Epoch, Sample, Step
+from aaccli.training.journal import METRICS
+from aaccli.training.journal import Journal as TrainingJournal
+from aaccli.training.trainer import Position
+from aaccli.writing.outputs import FileOutput, FolderOutput
+from aaccli.writing.writers import About, make_writer
 
 NAMES = ["a.wav", "two\nlines.wav", "caf\udce9 犬.wav", '=1+1, "q".wav', "sub/b.wav"]
 SOURCES = [Source(name, ".") for name in NAMES]

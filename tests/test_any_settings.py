@@ -16,8 +16,8 @@ from aaccli.metrics.output import write_whole
 from aaccli.model.beam import DecodingConfig
 from aaccli.model.captioner import ModelConfig
 from aaccli.model.transformer import TransformerConfig
-from aaccli.settings import DataConfig, Settings, as_toml, merge, read_layer
-from aaccli.training import TrainingConfig
+from aaccli.training.config import TrainingConfig
+from aaccli.training.settings import DataConfig, Settings, as_toml, merge, read_layer
 
 TEXT = st.text('aB "\\\n\r\t\0\x7f\x85\u2028#=[]é犬🐕\udce9', max_size=8)
 NUMBERS = st.integers(-(10**20), 10**20) | st.floats() | st.integers(0, 40)

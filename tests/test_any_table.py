@@ -13,12 +13,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from aaccli.data import read_captions, read_clotho
+from aaccli.data.clips import read_captions, read_clotho
+from aaccli.data.phrases import load_phrases
+from aaccli.data.sentences import Event, Scene, sentences
+from aaccli.data.sounds import SILENCE, read_sounds
 from aaccli.errors import DataError
 from aaccli.metrics.reading import pair, read_predictions, read_references
-from aaccli.phrases import load_phrases
-from aaccli.sentences import Event, Scene, sentences
-from aaccli.sounds import SILENCE, read_sounds
 
 # Cells as people and programs write them, and worse.
 CELLS = [

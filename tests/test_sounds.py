@@ -13,9 +13,9 @@ import numpy as np
 import pytest
 import torch
 
+from aaccli.data.phrases import Entry, Phrase, PhraseBook
+from aaccli.data.sounds import Recording, SoundBank, crop, faint_noise, gain, read_sounds, relabel, split
 from aaccli.errors import AudioError, DataError
-from aaccli.phrases import Entry, Phrase, PhraseBook
-from aaccli.sounds import Recording, SoundBank, crop, faint_noise, gain, read_sounds, relabel, split
 
 RATE = 8000
 seeds = pytest.mark.parametrize("seed", range(20))
@@ -171,7 +171,7 @@ def test_folds_are_the_same_in_another_process_and_folder(tmp_path):
     first, second = tmp_path / "one", tmp_path / "two"
     for folder in (first, second):
         touch(folder, *(f"dog/{i}.wav" for i in range(20)))
-    code = "import sys, pathlib; from aaccli.sounds import read_sounds; "
+    code = "import sys, pathlib; from aaccli.data.sounds import read_sounds; "
     code += "print(*(r.fold for r in read_sounds(pathlib.Path(sys.argv[1]))))"
     environment = {**os.environ, "PYTHONHASHSEED": "1", "PYTHONPATH": str(Path(__file__).parents[1])}
     out = subprocess.run(

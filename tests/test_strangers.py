@@ -25,7 +25,7 @@ import pytest
 import torch
 
 from aaccli.calibration import Calibration
-from aaccli.captioning import Captioner
+from aaccli.captioning.captioner import Captioner
 from aaccli.checkpoints import (
     CONFIG,
     VOCABULARY,

@@ -57,9 +57,9 @@ def hear(path: str) -> tuple[str, str]:
     import torch
 
     from aaccli.audio import opened
+    from aaccli.captioning.reading import Ending, parts
+    from aaccli.captioning.windows import Windowing
     from aaccli.model.features import resample
-    from aaccli.reading import Ending, parts
-    from aaccli.windows import Windowing
 
     before, windows = 0.0, 0
     for part in parts(path, opened(path), Windowing()):
