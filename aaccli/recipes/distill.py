@@ -59,6 +59,7 @@ class DistillConfig:
     warmup_steps: int = 300
     head_steps: int = 0  # first of all, in which only what is new beside a CNN10 that has learned already is trained
     cooldown: float = 0.25  # share of the steps in which the learning rate falls
+    fixed_blocks: int = 0  # first blocks of CNN10 that stay as they are: half of the work is in the first two
     ema: float = 0.999
     teacher_weight: float = 1.0  # of the embeddings' squared error, beside the labels' cross-entropy
     head_dropout: float = 0.2
@@ -239,8 +240,7 @@ class Lab:
         self.ahead = self.pool.submit(self.prepare, self.step + 1)
         torch.manual_seed(c.seed * 1_000_003 + self.step)  # dropout, masks
         self.pupil.train()
-        heads_only = self.step < c.head_steps
-        self.pupil.tagger.cnn10.train(not heads_only).requires_grad_(not heads_only)
+        self._hold()
         logits, embeddings = self.pupil(lesson.logmel, lesson.goal.shape[1])
         known = lesson.targets.sum(1) > 0
         labelling = F.cross_entropy(logits[known], lesson.targets[known])
@@ -254,6 +254,14 @@ class Lab:
         self.average.update(self.pupil)
         self.step += 1
         return {"labels": labelling.item(), "teacher": teaching.item()}
+
+    def _hold(self) -> None:
+        """Keep from learning what stays as it is: all of CNN10 first of all, its first blocks always."""
+        cnn10, c = self.pupil.tagger.cnn10, self.config
+        held = [cnn10] if self.step < c.head_steps else [cnn10.bn0, *cnn10.blocks[: c.fixed_blocks]]
+        cnn10.requires_grad_(True)
+        for module in held if c.fixed_blocks or held == [cnn10] else ():
+            module.eval().requires_grad_(False)
 
     def score(self) -> dict[str, float]:
         """Tag the held-out recordings with the averaged weights; the averaged tagger is saved beside."""
@@ -353,6 +361,7 @@ def main(
     fold: Annotated[int, typer.Option(help="Fold that is held out; 0 trains on all, and measures nothing.")] = 4,
     init: Annotated[Path | None, typer.Option(help="Tagger or captioner whose CNN10 to start from.")] = None,
     head_steps: Annotated[int, typer.Option(help="First steps in which that CNN10 stays as it is.")] = 0,
+    fixed_blocks: Annotated[int, typer.Option(help="First blocks of it that stay so.")] = 0,
     steps: int = DistillConfig.steps,
     learning_rate: float = DistillConfig.learning_rate,
     cooldown: float = DistillConfig.cooldown,
@@ -373,6 +382,7 @@ def main(
     config = DistillConfig(
         steps=steps,
         head_steps=head_steps,
+        fixed_blocks=fixed_blocks,
         learning_rate=learning_rate,
         cooldown=cooldown,
         mixup=mixup,
