@@ -13,18 +13,18 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from .captioning import Alternative, Caption, Captioner, Window
+    from .captioning.captioner import Alternative, Caption, Captioner, Window
+    from .captioning.windows import Windowing
     from .model.beam import DecodingConfig
-    from .windows import Windowing
 
 __version__ = "0.1.0"
 _HOMES = {
-    "Alternative": "captioning",
-    "Caption": "captioning",
-    "Captioner": "captioning",
+    "Alternative": "captioning.captioner",
+    "Caption": "captioning.captioner",
+    "Captioner": "captioning.captioner",
     "DecodingConfig": "model.beam",
-    "Window": "captioning",
-    "Windowing": "windows",
+    "Window": "captioning.captioner",
+    "Windowing": "captioning.windows",
 }
 __all__ = ["Alternative", "Caption", "Captioner", "DecodingConfig", "Window", "Windowing", "__version__"]
 

@@ -70,7 +70,7 @@ def _device() -> str:
 
 def _model() -> str:
     try:
-        from .captioning import Captioner
+        from .captioning.captioner import Captioner
 
         captioner = Captioner.from_pretrained()
     except (AacError, ImportError, OSError) as error:
@@ -79,7 +79,7 @@ def _model() -> str:
 
 
 def _cache() -> str:
-    from .cache import cache_folder
+    from .fetching.cache import cache_folder
 
     return str(cache_folder())
 

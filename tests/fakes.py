@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from aaccli.captioning import Captioner
+from aaccli.captioning.captioner import Captioner
 from aaccli.checkpoints import CaptionerInfo
 from aaccli.model.beam import DecodingConfig, Hypothesis
 from aaccli.model.captioner import CaptionerNet, ModelConfig

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from aaccli.augment import DegradeConfig, degrade
+from aaccli.data.augment import DegradeConfig, degrade
 
 NOTHING = DegradeConfig(gain=0, colour=0, cut=0, noise=0)
 FRAMES = torch.linspace(-90, 0, 40)[:, None].expand(40, 64).contiguous()

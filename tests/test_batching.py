@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 import torch
 
-from aaccli.batching import AHEAD, in_order, loading, parts_of_step, plan_epoch, steps_of_epoch
-from aaccli.data import Example
+from aaccli.data.clips import Example
 from aaccli.model.captioner import END, START
-from aaccli.training import TrainingConfig
+from aaccli.training.batching import AHEAD, in_order, loading, parts_of_step, plan_epoch, steps_of_epoch
+from aaccli.training.config import TrainingConfig
 
 
 def config(batch_size: int, accumulate: int, seed: int = 0) -> TrainingConfig:

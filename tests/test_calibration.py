@@ -9,10 +9,10 @@ import pytest
 from fakes import FakeCaptioner
 
 from aaccli.calibration import Calibration, expected_error, fit, reliability
-from aaccli.captioning import Caption, Window
+from aaccli.captioning.captioner import Caption, Window
 from aaccli.checkpoints import load_captioner, save_captioner, write_info
-from aaccli.display import caption_line
-from aaccli.writers import About, JsonLines
+from aaccli.writing.display import caption_line
+from aaccli.writing.writers import About, JsonLines
 
 
 def draw(slope: float, intercept: float, count: int = 4000) -> tuple[list[float], list[bool]]:

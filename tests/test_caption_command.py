@@ -15,7 +15,7 @@ import soundfile
 from fakes import FakeCaptioner
 from typer.testing import CliRunner
 
-from aaccli import captioning
+from aaccli.captioning import captioner as captioning
 from aaccli.cli import app
 
 RATE = 44100

@@ -6,13 +6,13 @@ import soundfile
 import torch
 from fakes import FakeCaptioner
 
-from aaccli.captioning import Caption, Captioner, Window
+from aaccli.captioning.captioner import Caption, Captioner, Window
+from aaccli.captioning.windows import Windowing
 from aaccli.checkpoints import CaptionerInfo
 from aaccli.errors import AudioError, CheckpointError, ConfigError
 from aaccli.model.beam import DecodingConfig
 from aaccli.model.captioner import CaptionerNet
 from aaccli.vocabulary import Vocabulary
-from aaccli.windows import Windowing
 
 
 @pytest.fixture(scope="module")

@@ -273,7 +273,7 @@ def test_what_is_not_here_is_told_and_raises_nothing(monkeypatch):
         return failing
 
     monkeypatch.setattr("aaccli.metrics.java.find_java", fail(NotInstalledError("no Java here")))
-    monkeypatch.setattr("aaccli.captioning.Captioner.from_pretrained", fail(CheckpointError("damaged")))
+    monkeypatch.setattr("aaccli.captioning.captioner.Captioner.from_pretrained", fail(CheckpointError("damaged")))
     monkeypatch.setattr(environment, "version", fail(environment.PackageNotFoundError()))
     monkeypatch.setattr(environment.shutil, "which", lambda _: None)
     told = environment.describe()

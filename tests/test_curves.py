@@ -5,10 +5,10 @@ from __future__ import annotations
 import json
 from dataclasses import replace
 
-from aaccli.curves import render
-from aaccli.journal import Journal
-from aaccli.trainer import Position
-from aaccli.training import Epoch, Sample, Step
+from aaccli.training.config import Epoch, Sample, Step
+from aaccli.training.curves import render
+from aaccli.training.journal import Journal
+from aaccli.training.trainer import Position
 
 STEP = Step(1, 1, 2, 3.0, 2.0, 1.0, 3e-4, 0.5, 10.0)
 SHOWN = Sample("a <dog> barks", ("a dog & a cat", "barking"))

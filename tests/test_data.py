@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 
-from aaccli.data import (
+from aaccli.data.clips import (
     Clip,
     ClipSource,
     Example,
@@ -22,13 +22,13 @@ from aaccli.data import (
     read_captions,
     read_clotho,
 )
+from aaccli.data.phrases import load_phrases
+from aaccli.data.sounds import Recording, SoundBank
+from aaccli.data.soundscapes import Composer, SoundscapeConfig
 from aaccli.errors import AudioError, DataError
 from aaccli.model.captioner import END, PAD, START, CaptionerNet
 from aaccli.model.features import FrontEndConfig, LogMel
-from aaccli.phrases import load_phrases
-from aaccli.runs import book_sentences
-from aaccli.sounds import Recording, SoundBank
-from aaccli.soundscapes import Composer, SoundscapeConfig
+from aaccli.training.runs import book_sentences
 from aaccli.vocabulary import Vocabulary
 
 RATE = 8000

@@ -7,10 +7,10 @@ import pytest
 import torch
 
 from aaccli.checkpoints import load_tagger
+from aaccli.data.sounds import SILENCE, Recording, SoundBank
 from aaccli.errors import TrainingError
 from aaccli.recipes import distill, teacher
 from aaccli.recipes.distill import FRONT_END, DistillConfig, Lab, Lessons, learning_rate, overlap, run
-from aaccli.sounds import SILENCE, Recording, SoundBank
 
 CONFIG = DistillConfig(steps=4, batch_size=4, seconds=0.6, save_minutes=0, validate_steps=4)
 

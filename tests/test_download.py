@@ -19,14 +19,16 @@ from huggingface_hub import constants
 from loopback import Fault, Server, serving
 from typer.testing import CliRunner
 
-from aaccli import archives, assets, cache, clotho, fetching
-from aaccli.archives import check_names, unpack_7z, unpack_from_zip
-from aaccli.assets import CACHED, CLOTHO, CNN10, SPICE, SPICE_JARS, Asset, ClothoSplit, Item
 from aaccli.cli import app
-from aaccli.clotho import ClothoPlan, bring
-from aaccli.data import read_clotho
+from aaccli.data import clotho
+from aaccli.data.clips import read_clotho
+from aaccli.data.clotho import ClothoPlan, bring
 from aaccli.errors import DataError, FetchError
-from aaccli.weights import find_init
+from aaccli.fetching import archives, assets, cache
+from aaccli.fetching import download as fetching
+from aaccli.fetching.archives import check_names, unpack_7z, unpack_from_zip
+from aaccli.fetching.assets import CACHED, CLOTHO, CNN10, SPICE, SPICE_JARS, Asset, ClothoSplit, Item
+from aaccli.fetching.weights import find_init
 
 runner = CliRunner()
 CNN10_CONTENT = b"weights" * 1000

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from aaccli import precision
-from aaccli.engine import MAX_BATCH, Engine, fitting
+from aaccli.captioning.engine import MAX_BATCH, Engine, fitting
 from aaccli.errors import ConfigError, DeviceError
 from aaccli.model.beam import DecodingConfig
 from aaccli.model.captioner import CaptionerNet

@@ -19,10 +19,10 @@ from pathlib import Path
 import pytest
 from loopback import Fault, Server, serving
 
-from aaccli import fetching
-from aaccli.assets import Asset, Item
 from aaccli.errors import FetchError
-from aaccli.fetching import Progress, adopt, fetch
+from aaccli.fetching import download as fetching
+from aaccli.fetching.assets import Asset, Item
+from aaccli.fetching.download import Progress, adopt, fetch
 
 CONTENT = random.Random(5).randbytes(300_000)
 

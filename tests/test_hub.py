@@ -14,15 +14,15 @@ import pytest
 from huggingface_hub import constants
 from loopback import COMMIT, Repo, Server, serving
 
-from aaccli import hub
 from aaccli.checkpoints import CaptionerInfo, save_captioner
 from aaccli.errors import CheckpointError, FetchError
-from aaccli.fetching import Progress
-from aaccli.hub import HubName, hub_name
+from aaccli.fetching import hub
+from aaccli.fetching.download import Progress
+from aaccli.fetching.hub import HubName, hub_name
+from aaccli.fetching.weights import find_init, find_model
 from aaccli.model.beam import DecodingConfig
 from aaccli.model.captioner import CaptionerNet
 from aaccli.vocabulary import Vocabulary
-from aaccli.weights import find_init, find_model
 
 WORDS = ("a", "dog", "barks")
 NAME = HubName("someone/tiny")

@@ -12,8 +12,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from aaccli.cache import SUMS
 from aaccli.errors import ConfigError, DataError, MetricError, NotInstalledError
+from aaccli.fetching.cache import SUMS
 from aaccli.metrics import coco, evaluation, java, meteor, spice, tokenization
 from aaccli.metrics.bootstrap import bootstrap
 from aaccli.metrics.evaluation import METRICS, evaluate, metrics_named

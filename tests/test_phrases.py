@@ -12,10 +12,10 @@ from pathlib import Path
 
 import pytest
 
-from aaccli import phrases
+from aaccli.data import phrases
+from aaccli.data.phrases import Entry, Phrase, load_phrases
+from aaccli.data.sounds import read_sounds, relabel
 from aaccli.errors import DataError
-from aaccli.phrases import Entry, Phrase, load_phrases
-from aaccli.sounds import read_sounds, relabel
 
 sys.path.append(str(Path(__file__).with_name("benchmarks")))
 from naming import ACCEPTED, KIN, has, named, names, names_only

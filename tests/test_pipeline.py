@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 import torch
 
-from aaccli.pipeline import AHEAD, Plan, batches, heard_in_order, one_thread, plan_for_processor
-from aaccli.reading import FIRST, Ending, Stretch, parts, read_ahead
-from aaccli.windows import Windowing
+from aaccli.captioning.pipeline import AHEAD, Plan, batches, heard_in_order, one_thread, plan_for_processor
+from aaccli.captioning.reading import FIRST, Ending, Stretch, parts, read_ahead
+from aaccli.captioning.windows import Windowing
 
 ONE_BY_ONE = Plan(workers=3, threads=1, batch=1, seconds=60)
 

@@ -1,6 +1,6 @@
 """Which words a caption says once."""
 
-from aaccli.repetition import FREE, families
+from aaccli.captioning.repetition import FREE, families
 from aaccli.vocabulary import SPECIAL, Vocabulary
 
 
@@ -13,7 +13,7 @@ def test_forms_of_a_word_are_one_family_and_function_words_are_free():
 
 
 def test_what_joins_the_sentences_of_soundscapes_is_free():
-    from aaccli import sentences
+    from aaccli.data import sentences
 
     words = {word for template in sentences.ALL_TEMPLATES for word in template.split() if "{" not in word}
     assert words - FREE <= {"quiet", "silence", "everything", "short", "moment", "together"}

@@ -14,12 +14,12 @@ import soundfile
 from fakes import FakeCaptioner
 from typer.testing import CliRunner
 
-from aaccli import captioning
+from aaccli.captioning import captioner as captioning
 from aaccli.cli import app
 from aaccli.inputs import find_sources
-from aaccli.outputs import FileOutput, FolderOutput
-from aaccli.resume import Journal
-from aaccli.writers import About, make_writer
+from aaccli.writing.outputs import FileOutput, FolderOutput
+from aaccli.writing.resume import Journal
+from aaccli.writing.writers import About, make_writer
 
 RATE = 44100
 

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from aaccli.errors import CheckpointError
-from aaccli.runstate import StateFolder
+from aaccli.training.runstate import StateFolder
 
 
 def state(number: int) -> dict:

@@ -11,8 +11,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from aaccli.phrases import load_phrases
-from aaccli.sentences import ALL_TEMPLATES, REPETITION, Event, Scene, sentences
+from aaccli.data.phrases import load_phrases
+from aaccli.data.sentences import ALL_TEMPLATES, REPETITION, Event, Scene, sentences
 
 sys.path.append(str(Path(__file__).with_name("benchmarks")))
 from naming import ACCEPTED, named, names_only

@@ -11,9 +11,9 @@ from aaccli.config import from_dict
 from aaccli.errors import ConfigError
 from aaccli.model.captioner import ModelConfig
 from aaccli.model.features import FrontEndConfig
-from aaccli.runs import SOUNDS_TRAINING, Init
-from aaccli.settings import RECIPES, Settings, as_toml, changes, check_data, gather, read_layer
-from aaccli.training import TrainingConfig
+from aaccli.training.config import TrainingConfig
+from aaccli.training.runs import SOUNDS_TRAINING, Init
+from aaccli.training.settings import RECIPES, Settings, as_toml, changes, check_data, gather, read_layer
 
 
 def of(given: dict, file: dict | None = None, start: Init | None = None) -> Settings:

@@ -13,9 +13,9 @@ import numpy as np
 import pytest
 import torch
 
+from aaccli.data.phrases import Entry, Phrase, PhraseBook
+from aaccli.data.sounds import Recording, SoundBank, crop, faint_noise, gain, read_sounds, relabel, split
 from aaccli.errors import AudioError, DataError
-from aaccli.phrases import Entry, Phrase, PhraseBook
-from aaccli.sounds import Recording, SoundBank, crop, faint_noise, gain, read_sounds, relabel, split
 
 RATE = 8000
 seeds = pytest.mark.parametrize("seed", range(20))

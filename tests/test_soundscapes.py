@@ -11,11 +11,11 @@ import numpy as np
 import pytest
 import torch
 
+from aaccli.data.phrases import Entry, Phrase, PhraseBook
+from aaccli.data.sentences import Scene
+from aaccli.data.sounds import SILENCE, Recording, SoundBank
+from aaccli.data.soundscapes import Composer, Soundscape, SoundscapeConfig, active_level, looped
 from aaccli.errors import DataError
-from aaccli.phrases import Entry, Phrase, PhraseBook
-from aaccli.sentences import Scene
-from aaccli.sounds import SILENCE, Recording, SoundBank
-from aaccli.soundscapes import Composer, Soundscape, SoundscapeConfig, active_level, looped
 
 RATE = 8000
 CONFIG = SoundscapeConfig(alone=0.4, two=0.4, max_seconds=1.0, gap_seconds=0.4, looped=0.0)

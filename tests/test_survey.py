@@ -8,11 +8,11 @@ import os
 import pytest
 import torch
 
-from aaccli import survey
-from aaccli.data import Clip, ClipSource
-from aaccli.featurecache import FeatureCache
+from aaccli.data.clips import Clip, ClipSource
+from aaccli.data.featurecache import FeatureCache
 from aaccli.model.features import FrontEndConfig
-from aaccli.survey import Survey, tell
+from aaccli.training import survey
+from aaccli.training.survey import Survey, tell
 from aaccli.vocabulary import Vocabulary
 
 RATE = 8000

@@ -10,12 +10,12 @@ import pytest
 import torch
 from torch import nn
 
-from aaccli import tagging
+from aaccli.data.sounds import SILENCE, Recording, SoundBank
 from aaccli.errors import DataError, TrainingError
 from aaccli.model.cnn10 import Cnn10Config, Tagger
 from aaccli.model.features import FrontEndConfig, LogMel, SpecAugmentConfig
-from aaccli.sounds import SILENCE, Recording, SoundBank
-from aaccli.tagging import (
+from aaccli.training import tagging
+from aaccli.training.tagging import (
     AveragedWeights,
     TaggingConfig,
     TaggingScore,

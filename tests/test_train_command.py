@@ -91,7 +91,11 @@ setattr(owner, name, signalled)
 from aaccli.cli import app
 app()
 """
-STEP, SYNC, WEIGHTS = ("aaccli.journal:Journal", "step"), ("os", "fsync"), ("aaccli.checkpoints", "save_weights")
+STEP, SYNC, WEIGHTS = (
+    ("aaccli.training.journal:Journal", "step"),
+    ("os", "fsync"),
+    ("aaccli.checkpoints", "save_weights"),
+)
 
 
 def signalled(place: tuple[str, str], calls: int, number: signal.Signals, *arguments: object):

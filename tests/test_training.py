@@ -8,20 +8,20 @@ import numpy as np
 import pytest
 import torch
 
-from aaccli import trainer
-from aaccli.batching import loading
-from aaccli.captioning import Captioner
+from aaccli.captioning.captioner import Captioner
 from aaccli.checkpoints import CaptionerInfo, save_captioner
-from aaccli.data import Clip
+from aaccli.data.clips import Clip
 from aaccli.errors import CheckpointError, TrainingError
 from aaccli.model.captioner import ModelConfig
 from aaccli.model.cnn10 import Cnn10, Cnn10Config
 from aaccli.model.features import SpecAugmentConfig
 from aaccli.model.rlssr import RlssrConfig
 from aaccli.model.transformer import TransformerConfig
-from aaccli.runs import Run, read_init, run_on_clips
-from aaccli.trainer import Trainer
-from aaccli.training import Epoch, TrainingConfig
+from aaccli.training import trainer
+from aaccli.training.batching import loading
+from aaccli.training.config import Epoch, TrainingConfig
+from aaccli.training.runs import Run, read_init, run_on_clips
+from aaccli.training.trainer import Trainer
 
 CAPTIONS = {
     "low": "a low tone hums steadily",

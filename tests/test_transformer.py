@@ -13,14 +13,7 @@ from torch.nn import functional as F
 from aaccli.model.captioner import END, PAD, START, CaptionerNet, ModelConfig
 from aaccli.model.cnn10 import Cnn10Config
 from aaccli.model.rlssr import RlssrConfig
-from aaccli.model.transformer import (
-    Attention,
-    DecoderLayer,
-    Encoder,
-    EncoderLayer,
-    TransformerConfig,
-    positions,
-)
+from aaccli.model.transformer import Attention, DecoderLayer, Encoder, EncoderLayer, TransformerConfig, positions
 
 WORDS = 11
 TINY = TransformerConfig(width=16, heads=2, feed_forward=32, dropout=0.0)

@@ -9,14 +9,14 @@ import pytest
 import soundfile
 import torch
 
-from aaccli import hub
-from aaccli.data import Clip
+from aaccli.data.clips import Clip
+from aaccli.fetching import hub
+from aaccli.fetching.weights import find_init
 from aaccli.model.captioner import ModelConfig
 from aaccli.model.cnn10 import Cnn10, Cnn10Config
 from aaccli.model.features import FrontEndConfig
-from aaccli.runs import Run, read_init, run_on_clips
-from aaccli.training import TrainingConfig
-from aaccli.weights import find_init
+from aaccli.training.config import TrainingConfig
+from aaccli.training.runs import Run, read_init, run_on_clips
 
 
 @pytest.fixture

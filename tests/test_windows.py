@@ -5,7 +5,7 @@ from itertools import pairwise
 import numpy as np
 import pytest
 
-from aaccli.windows import Windowing, cut
+from aaccli.captioning.windows import Windowing, cut
 
 RATE = 10
 

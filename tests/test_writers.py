@@ -9,9 +9,9 @@ import pytest
 import srt
 import webvtt
 
-from aaccli.captioning import Alternative, Caption, Window
+from aaccli.captioning.captioner import Alternative, Caption, Window
 from aaccli.errors import AudioError, ConfigError
-from aaccli.writers import COLUMNS, FORMATS, About, format_of, make_writer, printable
+from aaccli.writing.writers import COLUMNS, FORMATS, About, format_of, make_writer, printable
 
 UNDECODABLE = os.fsdecode(b"caf\xe9 \xff.wav")
 NAMES = [

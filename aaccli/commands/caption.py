@@ -21,14 +21,14 @@ from .progress import fetch_progress
 if TYPE_CHECKING:
     import torch
 
-    from ..captioning import Captioner
-    from ..display import Display
+    from ..captioning.captioner import Captioner
+    from ..captioning.windows import Windowing
     from ..inputs import Source
     from ..model.beam import DecodingConfig
-    from ..outputs import Job, Output, Tally
     from ..ranks import Ranks
-    from ..resume import Identity
-    from ..windows import Windowing
+    from ..writing.display import Display
+    from ..writing.outputs import Job, Output, Tally
+    from ..writing.resume import Identity
 
 STDIN = STDOUT = "-"
 Format = Literal["txt", "json", "jsonl", "csv", "tsv", "srt", "vtt"]
@@ -78,9 +78,9 @@ def caption(
     """  # noqa: D205
     with console.errors_to_exit_codes():
         _check_options(inputs, files_from, out, overwrite, retry_failed, quiet, verbose)
-        from ..captioning import Captioner
+        from ..captioning.captioner import Captioner
+        from ..captioning.windows import Windowing
         from ..ranks import joined
-        from ..windows import Windowing
 
         with joined() as ranks:
             sources = _sources(inputs or [], files_from, not no_recursive, ranks)
@@ -181,7 +181,7 @@ def _device(name: str, threads: int | None, ranks: Ranks) -> torch.device:
 
 
 def _display(out: str | None, form: str | None, quiet: bool, verbose: bool) -> Display:
-    from ..display import Display
+    from ..writing.display import Display
 
     # Rows of a table on the terminal leave no room for a bar; captions do.
     rows_on_terminal = out in (None, STDOUT) and form not in (None, "txt") and sys.stdout.isatty()
@@ -200,9 +200,9 @@ def _output(
     display: Display,
 ) -> Output:
     """Where captions go, as --out and --format say."""
-    from ..display import TerminalOutput
-    from ..outputs import FileOutput, FolderOutput, StreamOutput
-    from ..writers import OF_ONE_FILE, WITH_ALTERNATIVES, About, format_of, make_writer
+    from ..writing.display import TerminalOutput
+    from ..writing.outputs import FileOutput, FolderOutput, StreamOutput
+    from ..writing.writers import OF_ONE_FILE, WITH_ALTERNATIVES, About, format_of, make_writer
 
     path = None if out is None or out == STDOUT else Path(out)
     to_folder = path is not None and (str(out).endswith(("/", os.sep)) or path.is_dir())
@@ -274,7 +274,7 @@ def _caption_all(
 
 def _jobs(sources: Sequence[Source], output: Output, ranks: Ranks) -> Sequence[Job]:
     """The share of this rank in what is left to do."""
-    from ..outputs import Job
+    from ..writing.outputs import Job
 
     places = {source.name: source for source in sources}
     todo = [(job.place, job.source.name) for job in output.begin(sources)] if ranks.rank == 0 else None

@@ -12,8 +12,8 @@ from .options import Quiet
 from .progress import fetch_progress, size
 
 if TYPE_CHECKING:
-    from ..cache import Holding
-    from ..clotho import ClothoPlan
+    from ..data.clotho import ClothoPlan
+    from ..fetching.cache import Holding
     from ..watching import Watch
 
 CLOTHO_PANEL = "Clotho"
@@ -66,8 +66,8 @@ def download(
     An interrupted download goes on where it stopped. Models of the Hub are kept in HF_HOME, as for all its tools.
     """
     with console.errors_to_exit_codes():
-        from ..cache import cache_folder
         from ..errors import ConfigError
+        from ..fetching.cache import cache_folder
 
         if sum((show, dry_run, bool(remove))) > 1 or ((show or remove) and names):
             raise ConfigError("--list, --dry-run and --remove go alone; only --dry-run takes names")
@@ -102,9 +102,9 @@ class _Task:
 
     def show(self) -> None:
         """Print what would come."""
-        from ..assets import CACHED
-        from ..cache import spice_jars
-        from ..fetching import is_whole
+        from ..fetching.assets import CACHED
+        from ..fetching.cache import spice_jars
+        from ..fetching.download import is_whole
 
         item = CACHED[self.name].item
         (asset,) = item.files
@@ -116,7 +116,7 @@ class _Task:
 
     def run(self, watch: Watch) -> str:
         """Fetch it; returns where it is."""
-        from .. import cache
+        from ..fetching import cache
 
         return str((cache.spice if self.name == "spice" else cache.cnn10)(self.cache, self.source, watch))
 
@@ -125,7 +125,7 @@ class _HubTask(_Task):
     """A model of the Hub."""
 
     def show(self) -> None:
-        from .. import hub
+        from ..fetching import hub
 
         name = hub.hub_name(self.name)
         assert name
@@ -134,8 +134,8 @@ class _HubTask(_Task):
             print(f"{self.name}\t{size(file.size)}\t{file.name}\t{there or 'not in the cache'}")
 
     def run(self, watch: Watch) -> str:
-        from .. import hub
-        from ..fetching import is_offline
+        from ..fetching import hub
+        from ..fetching.download import is_offline
 
         name = hub.hub_name(self.name)
         assert name
@@ -152,7 +152,7 @@ class _ClothoTask(_Task):
         self.plan = plan
 
     def show(self) -> None:
-        from ..clotho import missing
+        from ..data.clotho import missing
 
         to_come = missing(self.plan)
         for asset in self.plan.item.files:
@@ -164,7 +164,7 @@ class _ClothoTask(_Task):
         console.say(f"Licence: {self.plan.item.licence}")
 
     def run(self, watch: Watch) -> str:
-        from ..clotho import bring
+        from ..data.clotho import bring
 
         counts = bring(self.plan, watch)
         said = ", ".join(f"{name} {count}" for name, count in counts.items())
@@ -182,15 +182,15 @@ def _task(
     cache_dir: Path | None,
 ) -> _Task:
     """What a name stands for; raises ConfigError where it stands for nothing."""
-    from ..assets import CACHED, clotho
-    from ..clotho import ClothoPlan
+    from ..data.clotho import ClothoPlan
     from ..errors import ConfigError
+    from ..fetching.assets import CACHED, clotho
 
     if name in CACHED:
         return _Task(name, cache, source)
     if name == "clotho":
         return _ClothoTask(ClothoPlan(*clotho(version, splits), to, source, keep))
-    from ..hub import hub_name
+    from ..fetching.hub import hub_name
 
     if not hub_name(name):
         raise ConfigError(f"{name}: neither cnn10, clotho or spice, nor OWNER/NAME of a model on the Hub")
@@ -208,8 +208,8 @@ def _list(cache: Path) -> None:
     from rich.console import Console
     from rich.table import Table
 
-    from ..cache import Holding, holdings
-    from ..hub import constants, kept
+    from ..fetching.cache import Holding, holdings
+    from ..fetching.hub import constants, kept
 
     rows: list[Holding] = holdings(cache)
     rows += [
@@ -238,11 +238,11 @@ def _list(cache: Path) -> None:
 
 
 def _remove(name: str, cache: Path) -> int:
-    from ..assets import CACHED
-    from ..cache import remove
     from ..errors import ConfigError
-    from ..hub import hub_name
-    from ..hub import remove as remove_from_hub
+    from ..fetching.assets import CACHED
+    from ..fetching.cache import remove
+    from ..fetching.hub import hub_name
+    from ..fetching.hub import remove as remove_from_hub
 
     if name in CACHED:
         return remove(cache, name)

@@ -15,7 +15,7 @@ from .options import Device, InferencePrecision, Quiet, Threads, override
 from .progress import fetch_progress
 
 if TYPE_CHECKING:
-    from ..data import Clip
+    from ..data.clips import Clip
     from ..metrics.evaluation import Evaluation
     from ..metrics.reading import Pairs
 
@@ -186,9 +186,9 @@ def _clips(
     clotho: Path | None, split: str | None, csv: Path | None, audio: Path | None
 ) -> tuple[list[Clip], str, Path]:
     """Recordings with references, what they are called, and the folder that holds them."""
-    from ..cache import clotho_folders
-    from ..data import find_clotho, read_captions
+    from ..data.clips import find_clotho, read_captions
     from ..errors import ConfigError, DataError
+    from ..fetching.cache import clotho_folders
 
     if csv:
         if not audio or clotho or split:
@@ -218,7 +218,7 @@ def _captioned(
     quiet: bool,
 ) -> _Source:
     """Caption recordings."""
-    from ..captioning import Captioner
+    from ..captioning.captioner import Captioner
     from ..config import to_dict
 
     with fetch_progress(quiet) as watch:

@@ -14,9 +14,9 @@ from .options import Device, Quiet, Threads
 if TYPE_CHECKING:
     import torch
 
+    from ..data.sounds import SoundBank
     from ..model.features import FrontEndConfig
-    from ..sounds import SoundBank
-    from ..tagging import TaggingConfig
+    from ..training.tagging import TaggingConfig
 
 Phrases = Annotated[
     Path | None,
@@ -45,9 +45,9 @@ def sound_banks(
     sounds: Path, phrases: Path | None, known_labels: bool, fold: int, sample_rate: int, quiet: bool
 ) -> tuple[SoundBank, SoundBank]:
     """Decode the labelled sounds to train on and to validate with."""
+    from ..data.phrases import load_phrases
+    from ..data.sounds import SoundBank, read_sounds, relabel, split
     from ..errors import DataError
-    from ..phrases import load_phrases
-    from ..sounds import SoundBank, read_sounds, relabel, split
 
     recordings = relabel(read_sounds(sounds), load_phrases(phrases), known_labels)
     if not recordings:
@@ -97,8 +97,8 @@ def pretrain(
     """
     with console.errors_to_exit_codes():
         from ..model.features import FrontEndConfig
-        from ..settings import DataConfig
-        from ..tagging import TaggingConfig
+        from ..training.settings import DataConfig
+        from ..training.tagging import TaggingConfig
 
         front_end = FrontEndConfig(fmax=fmax)
         config = TaggingConfig(epochs=epochs, batch_size=batch_size, learning_rate=lr, seed=seed)
@@ -120,7 +120,7 @@ def train_a_tagger(
     from ..checkpoints import TaggerInfo, save_tagger
     from ..config import to_dict
     from ..model.cnn10 import Tagger
-    from ..tagging import TAGGING_CNN10, TaggingScore, TaggingStep, train_tagger
+    from ..training.tagging import TAGGING_CNN10, TaggingScore, TaggingStep, train_tagger
 
     train, held_out = banks
     labels, cnn10 = train.labels, TAGGING_CNN10

@@ -80,7 +80,7 @@ def size(count: int) -> str:
 
 def init_path(name: str, quiet: bool = False) -> Path | None:
     """What ``--init`` names, fetched if need be."""
-    from ..weights import find_init
+    from ..fetching.weights import find_init
 
     with fetch_progress(quiet) as watch:
         return find_init(name, watch)

@@ -19,27 +19,27 @@ import typer
 from filelock import FileLock, Timeout
 
 from .. import console
-from ..batching import loading, workers_for
-from ..card import render as render_card
 from ..checkpoints import CaptionerInfo, Store, load_captioner, mend, save_captioner
 from ..config import from_dict, to_dict
-from ..data import Clip, hold_out, read_captions, read_clotho
-from ..distributed import Team, team
+from ..data.clips import Clip, hold_out, read_captions, read_clotho
+from ..data.featurecache import FeatureCache
+from ..data.phrases import load_phrases
+from ..data.soundscapes import SoundscapeConfig
 from ..errors import CheckpointError, ConfigError, DataError, OutputError, TrainingError
-from ..featurecache import FeatureCache
-from ..journal import Journal, board_writer
 from ..metrics.evaluation import NAMES
 from ..metrics.output import write_whole
 from ..model.captioner import CaptionerNet
-from ..phrases import load_phrases
-from ..runs import Init, Run, read_init, run_on_clips, run_on_sounds
-from ..runstate import StateFolder
-from ..settings import Layer, Settings, as_toml, changes, init_name, merge, read_layer
-from ..soundscapes import SoundscapeConfig
-from ..survey import MEMO, LeftOut, Survey, tell
-from ..tagging import TaggingConfig
-from ..trainer import Trainer
-from ..training import Epoch, Result, Step
+from ..training.batching import loading, workers_for
+from ..training.card import render as render_card
+from ..training.config import Epoch, Result, Step
+from ..training.distributed import Team, team
+from ..training.journal import Journal, board_writer
+from ..training.runs import Init, Run, read_init, run_on_clips, run_on_sounds
+from ..training.runstate import StateFolder
+from ..training.settings import Layer, Settings, as_toml, changes, init_name, merge, read_layer
+from ..training.survey import MEMO, LeftOut, Survey, tell
+from ..training.tagging import TaggingConfig
+from ..training.trainer import Trainer
 from ..vocabulary import Vocabulary
 from ..wholefile import reported
 from .pretraining import sound_banks, train_a_tagger

@@ -14,8 +14,8 @@ from .pretraining import KnownLabels, Phrases, ValidationFold
 from .progress import init_path
 
 if TYPE_CHECKING:
-    from ..runs import Init
-    from ..settings import Layer
+    from ..training.runs import Init
+    from ..training.settings import Layer
 
 ONE_OF, MORE, RUN, LEARNING, SOUNDS = "Data: one of", "Data: more", "The run", "Learning", "Labelled sounds"
 
@@ -181,7 +181,7 @@ def train(
     finishes the step and saves; `--resume` goes on from there.
     """
     with console.errors_to_exit_codes():
-        from ..settings import as_toml, check_data, gather, merge, read_layer
+        from ..training.settings import as_toml, check_data, gather, merge, read_layer
         from .session import Session, check_free, former_settings
 
         encoder_layers = None if encoder is None else 2 * encoder
@@ -271,8 +271,8 @@ def _from_anywhere(init: str | None) -> str | None:
 
 def _read_init(init: str, quiet: bool, fetch: bool) -> Init:
     """What a run starts from; without ``fetch``, only what is on this machine."""
-    from ..runs import Init, read_init
-    from ..settings import init_name
+    from ..training.runs import Init, read_init
+    from ..training.settings import init_name
 
     if init in ("none", "tagger") or (not fetch and not Path(init).exists()):
         return Init()

@@ -11,9 +11,9 @@ from pathlib import Path
 
 import numpy as np
 
-from ..assets import SPICE_JARS
-from ..cache import spice_jars
 from ..errors import MetricError, NotInstalledError
+from ..fetching.assets import SPICE_JARS
+from ..fetching.cache import spice_jars
 from .java import in_package, running
 from .result import Score, mean_score
 

@@ -28,12 +28,12 @@ import typer
 
 from ..checkpoints import load_tagger
 from ..config import to_dict, to_toml
+from ..data.phrases import PhraseBook, load_phrases
+from ..data.sounds import Recording, SoundBank, read_sounds, relabel, split
+from ..data.soundscapes import Composer, SoundscapeConfig
 from ..metrics.output import write_whole
 from ..metrics.published import PAPER, PAPER_COLUMNS
-from ..phrases import PhraseBook, load_phrases
-from ..settings import RECIPES
-from ..sounds import Recording, SoundBank, read_sounds, relabel, split
-from ..soundscapes import Composer, SoundscapeConfig
+from ..training.settings import RECIPES
 
 # Small enough for a processor: an hour of sound or less, every clip heard once an epoch with two of its sentences.
 TRAINING = {

@@ -26,18 +26,18 @@ import typer
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ..augment import DegradeConfig, degrade
 from ..checkpoints import TaggerInfo, save_tagger
 from ..config import to_dict
+from ..data.augment import DegradeConfig, degrade
+from ..data.phrases import load_phrases
+from ..data.sounds import SILENCE, Recording, SoundBank, crop, faint_noise, read_sounds, relabel, split
+from ..data.soundscapes import active_level
 from ..errors import TrainingError
 from ..model.cnn10 import WIDTH, Tagger, mean_max
 from ..model.features import FrontEndConfig, LogMel, resample
 from ..model.winograd import use_winograd
-from ..phrases import load_phrases
-from ..runs import read_init
-from ..sounds import SILENCE, Recording, SoundBank, crop, faint_noise, read_sounds, relabel, split
-from ..soundscapes import active_level
-from ..tagging import TAGGING_CNN10, AveragedWeights, TaggingConfig, score_tagger
+from ..training.runs import read_init
+from ..training.tagging import TAGGING_CNN10, AveragedWeights, TaggingConfig, score_tagger
 from . import teacher
 
 # Half the paper's frames a second: half the work for hardly a worse ear, and the window grows with the hop.

@@ -15,7 +15,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from ..checkpoints import CONFIG, DEFAULT_MODEL, VOCABULARY, WEIGHTS, load_captioner, write_info
-from ..sounds import read_sounds, split
+from ..data.sounds import read_sounds, split
 
 COLUMNS = ("file", "title", "author", "licence", "source_url")
 ATTRIBUTIONS = "ATTRIBUTIONS.csv"

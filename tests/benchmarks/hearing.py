@@ -10,9 +10,9 @@ from pathlib import Path
 import torch
 from naming import names
 
-from aaccli.captioning import Caption, Captioner
-from aaccli.phrases import load_phrases
-from aaccli.sounds import Recording, read_sounds, relabel, split
+from aaccli.captioning.captioner import Caption, Captioner
+from aaccli.data.phrases import load_phrases
+from aaccli.data.sounds import Recording, read_sounds, relabel, split
 
 
 def parser(doc: str | None) -> argparse.ArgumentParser:

@@ -19,7 +19,7 @@ from hearing import Listener, parser, share
 from naming import names, plain, where
 
 from aaccli import audio
-from aaccli.soundscapes import active_level
+from aaccli.data.soundscapes import active_level
 
 RATE = 44100  # Hz
 SECONDS = 5.0  # of one sound, at most

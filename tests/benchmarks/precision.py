@@ -14,7 +14,7 @@ from contextlib import nullcontext
 from hearing import Listener, hits, parser, share
 from measuring import pytorchs_convolutions
 
-from aaccli.captioning import Captioner
+from aaccli.captioning.captioner import Captioner
 
 
 def main() -> None:

@@ -37,7 +37,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 import aaccli
-from aaccli.captioning import Caption, Captioner
+from aaccli.captioning.captioner import Caption, Captioner
 from aaccli.checkpoints import CaptionerInfo
 from aaccli.model import winograd
 from aaccli.model.beam import DecodingConfig
@@ -45,7 +45,7 @@ from aaccli.model.captioner import CaptionerNet, ModelConfig
 from aaccli.model.prepared import prepare
 from aaccli.precision import pick_inference_precision
 from aaccli.vocabulary import Vocabulary
-from aaccli.writers import About, make_writer
+from aaccli.writing.writers import About, make_writer
 
 WORDS = 4368  # of Clotho's captions
 THREADS = torch.get_num_threads()

@@ -23,14 +23,14 @@ from measuring import pytorchs_convolutions
 from torch import Tensor
 from torch.nn import functional as F
 
-from aaccli.batching import Loader, loading
-from aaccli.data import Clip, ClipSource, collate
-from aaccli.featurecache import FeatureCache
+from aaccli.data.clips import Clip, ClipSource, collate
+from aaccli.data.featurecache import FeatureCache
 from aaccli.model.captioner import ModelConfig
 from aaccli.model.cnn10 import Cnn10, blank_padding
-from aaccli.runs import Init, Run, run_on_clips
-from aaccli.trainer import Trainer
-from aaccli.training import TrainingConfig
+from aaccli.training.batching import Loader, loading
+from aaccli.training.config import TrainingConfig
+from aaccli.training.runs import Init, Run, run_on_clips
+from aaccli.training.trainer import Trainer
 
 RATE = 44100
 WORDS = "a dog barks while rain falls on the roof and people talk in the background as cars pass by".split()

@@ -1,0 +1,1 @@
+"""Training runs: their settings, the loop, what they leave on disk."""

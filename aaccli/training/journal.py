@@ -1,0 +1,112 @@
+"""What a run tells while it goes on: metrics.jsonl, the page of learning curves, TensorBoard."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from ..config import to_dict
+from ..errors import ConfigError, OutputError
+from ..metrics.output import write_whole
+from ..wholefile import append_whole, reported
+from .config import Epoch, Step
+from .curves import render
+from .trainer import Position
+
+METRICS, CURVES = "metrics.jsonl", "curves.html"
+
+
+class Journal:
+    """The records of one run. A disk that is full is told of, and the run goes on."""
+
+    def __init__(
+        self, out: Path, title: str, at: Position, tensorboard: bool, on_problem: Callable[[str], None]
+    ) -> None:
+        """Go on after a position: what was written of later steps will be written again."""
+        self.out, self.title, self.on_problem = out, title, on_problem
+        entries = [e for e in _read(out / METRICS) if _is_before(e, at)]
+        self.steps = [e for e in entries if e["kind"] == "step"]
+        self.epochs = [e for e in entries if e["kind"] == "epoch"]
+        self._guarded(lambda: write_whole(out / METRICS, "".join(map(_line, entries))))
+        self.board = board_writer()(str(out / "tensorboard"), purge_step=len(self.steps) + 1) if tensorboard else None
+
+    def step(self, step: Step) -> None:
+        entry = {"kind": "step", **to_dict(step)}
+        self.steps.append(entry)
+        self._append(entry)
+        if self.board:
+            for name in ("loss", "cross_entropy", "rlssr", "learning_rate", "gradient_norm", "clips_per_second"):
+                self.board.add_scalar(f"train/{name}", entry[name], len(self.steps))
+
+    def epoch(self, epoch: Epoch) -> None:
+        entry = {"kind": "epoch", **to_dict(epoch)}
+        self.epochs.append(entry)
+        self._append(entry)
+        self.draw(running=True)
+        if self.board:
+            scores = {"loss": epoch.validation_loss, "cross_entropy": epoch.validation_cross_entropy, **epoch.scores}
+            for name, value in scores.items():
+                self.board.add_scalar(f"validation/{name}", value, len(self.steps))
+            self.board.flush()
+
+    def draw(self, running: bool) -> None:
+        """Write the page anew; while the run goes on, browsers reload it."""
+        page = render(self.title, self.steps, self.epochs, running)
+        self._guarded(lambda: write_whole(self.out / CURVES, page))
+
+    def close(self) -> None:
+        self.draw(running=False)
+        if self.board:
+            self.board.close()
+
+    def _append(self, entry: dict[str, Any]) -> None:
+        def write() -> None:
+            path = self.out / METRICS
+            with reported(path), path.open("ab", buffering=0) as file:
+                append_whole(file, _line(entry).encode(), path)
+
+        self._guarded(write)
+
+    def _guarded(self, write: Callable[[], None]) -> None:
+        try:
+            write()
+        except OutputError as error:
+            self.on_problem(f"{error}; training goes on")
+
+
+def _line(entry: dict[str, Any]) -> str:
+    return json.dumps(entry, ensure_ascii=False) + "\n"
+
+
+def _read(path: Path) -> list[dict[str, Any]]:
+    """The entries of a file; the last line of a run that was killed may be cut short."""
+    try:
+        lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
+    except OSError:
+        return []
+    entries = []
+    for line in lines:
+        try:
+            entry = json.loads(line)
+        except ValueError:
+            continue
+        if isinstance(entry, dict) and entry.get("kind") in ("step", "epoch"):
+            entries.append(entry)
+    return entries
+
+
+def _is_before(entry: dict[str, Any], at: Position) -> bool:
+    if entry["epoch"] <= at.epoch:
+        return True
+    return entry["kind"] == "step" and entry["epoch"] == at.epoch + 1 and entry["step"] <= at.step
+
+
+def board_writer() -> Any:
+    """What writes for TensorBoard; raises ConfigError where it is not installed."""
+    try:
+        from torch.utils.tensorboard import SummaryWriter
+    except ImportError as error:
+        raise ConfigError("--tensorboard: it is not installed; pip install tensorboard") from error
+    return SummaryWriter
