@@ -15,13 +15,13 @@ import soundfile
 from fakes import FakeCaptioner
 from typer.testing import CliRunner
 
-from aaccli.captioning import captioner as captioning
+from aaccli.captioning import captioner
 from aaccli.cli import app
 
 RATE = 44100
 # A process of its own whose model is the fake one.
-START = "from fakes import FakeCaptioner; from aaccli import captioning, cli\n"
-START += "captioning.Captioner.from_pretrained = classmethod(lambda cls, *_, **__: FakeCaptioner())\n"
+START = "from fakes import FakeCaptioner; from aaccli import cli; from aaccli.captioning import captioner\n"
+START += "captioner.Captioner.from_pretrained = classmethod(lambda cls, *_, **__: FakeCaptioner())\n"
 SLOW = "import time, os\nwhole = FakeCaptioner.caption_waveforms\n"
 SLOW += "FakeCaptioner.caption_waveforms = lambda *a: time.sleep(0.2) or whole(*a)\n"
 RUN = "cli.main()"
@@ -37,7 +37,7 @@ def folder(tmp_path):
 
 @pytest.fixture
 def aac(monkeypatch):
-    monkeypatch.setattr(captioning.Captioner, "from_pretrained", classmethod(lambda cls, *_, **__: FakeCaptioner()))
+    monkeypatch.setattr(captioner.Captioner, "from_pretrained", classmethod(lambda cls, *_, **__: FakeCaptioner()))
     return lambda *arguments, **more: CliRunner().invoke(app, ["caption", *map(str, arguments)], **more)
 
 

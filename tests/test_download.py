@@ -24,8 +24,7 @@ from aaccli.data import clotho
 from aaccli.data.clips import read_clotho
 from aaccli.data.clotho import ClothoPlan, bring
 from aaccli.errors import DataError, FetchError
-from aaccli.fetching import archives, assets, cache
-from aaccli.fetching import download as fetching
+from aaccli.fetching import archives, assets, cache, download
 from aaccli.fetching.archives import check_names, unpack_7z, unpack_from_zip
 from aaccli.fetching.assets import CACHED, CLOTHO, CNN10, SPICE, SPICE_JARS, Asset, ClothoSplit, Item
 from aaccli.fetching.weights import find_init
@@ -72,7 +71,7 @@ def server(one_server: Server, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) 
     monkeypatch.setenv("AAC_CACHE", str(tmp_path / "cache"))
     monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "hub"))
     monkeypatch.delenv("HF_HUB_OFFLINE", raising=False)
-    monkeypatch.setattr(fetching, "FIRST_WAIT", 0.01)
+    monkeypatch.setattr(download, "FIRST_WAIT", 0.01)
     monkeypatch.chdir(tmp_path)
     return one_server
 
@@ -202,7 +201,7 @@ def test_list_and_remove(server, tmp_path):
 
 
 def test_what_came_so_far_is_listed_and_removed_too(server, tmp_path, monkeypatch):
-    monkeypatch.setattr(fetching, "TRIES", 1)
+    monkeypatch.setattr(download, "TRIES", 1)
     server.faults["/Cnn10_mAP=0.380.pth"] = [Fault(cut=3000)]
     cut = aac("download")
     assert cut.exit_code == 1

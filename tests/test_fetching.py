@@ -20,7 +20,7 @@ import pytest
 from loopback import Fault, Server, serving
 
 from aaccli.errors import FetchError
-from aaccli.fetching import download as fetching
+from aaccli.fetching import download
 from aaccli.fetching.assets import Asset, Item
 from aaccli.fetching.download import Progress, adopt, fetch
 
@@ -35,7 +35,7 @@ def one_server() -> Iterator[Server]:
 
 @pytest.fixture
 def server(one_server: Server, monkeypatch: pytest.MonkeyPatch) -> Server:
-    monkeypatch.setattr(fetching, "FIRST_WAIT", 0.01)
+    monkeypatch.setattr(download, "FIRST_WAIT", 0.01)
     monkeypatch.delenv("HF_HUB_OFFLINE", raising=False)
     one_server.files = {"/a file": CONTENT}
     one_server.faults.clear()
@@ -48,7 +48,7 @@ def asset_at(server: Server, content: bytes = CONTENT, exact: bool = True) -> As
     return Asset("weights.pth", f"{server.url}/a%20file", len(content), exact, *sums)
 
 
-def fetched(server: Server, target: Path, asset: Asset | None = None, watch=fetching.nobody) -> Path:
+def fetched(server: Server, target: Path, asset: Asset | None = None, watch=download.nobody) -> Path:
     asset = asset or asset_at(server)
     return fetch(Item("cnn10", "", "", (asset,)), asset, target, watch)
 
@@ -112,7 +112,7 @@ def test_cut_in_the_middle_goes_on_where_it_broke(server, target):
 
 
 def test_cut_again_and_again_keeps_what_came_for_the_next_run(server, target, monkeypatch):
-    monkeypatch.setattr(fetching, "TRIES", 3)
+    monkeypatch.setattr(download, "TRIES", 3)
     server.faults["/a file"] = [Fault(cut=10_000)] * 3
     with pytest.raises(FetchError, match="goes on from there"):
         fetched(server, target)
@@ -192,8 +192,8 @@ def test_a_server_in_trouble_for_good(server, target):
 
 
 def test_a_trickle_is_cut_and_given_up(server, target, monkeypatch):
-    monkeypatch.setattr(fetching, "SLOW_SECONDS", 0.1)
-    monkeypatch.setattr(fetching, "TRIES", 2)
+    monkeypatch.setattr(download, "SLOW_SECONDS", 0.1)
+    monkeypatch.setattr(download, "TRIES", 2)
     server.faults["/a file"] = [Fault(trickle=0.02)] * 2
     began = time.monotonic()
     assert_given_up(server, target, "only", "bytes in")
@@ -201,8 +201,8 @@ def test_a_trickle_is_cut_and_given_up(server, target, monkeypatch):
 
 
 def test_a_silent_server_is_given_up(server, target, monkeypatch):
-    monkeypatch.setattr(fetching, "TIMEOUT", 0.1)
-    monkeypatch.setattr(fetching, "TRIES", 2)
+    monkeypatch.setattr(download, "TIMEOUT", 0.1)
+    monkeypatch.setattr(download, "TRIES", 2)
     server.faults["/a file"] = [Fault(trickle=1.0)] * 2
     assert_given_up(server, target, "tried 2 times")
 
@@ -220,7 +220,7 @@ def test_a_redirect_is_followed(server, target):
 
 
 def test_nobody_listens(target, monkeypatch):
-    monkeypatch.setattr(fetching, "FIRST_WAIT", 0.01)
+    monkeypatch.setattr(download, "FIRST_WAIT", 0.01)
     with serving() as gone:
         asset = asset_at(gone)
     with pytest.raises(FetchError, match=r"tried 3 times.*aac download cnn10 --from FILE"):
@@ -258,7 +258,7 @@ def test_a_proxy_is_used(server, target, monkeypatch):
 
 def test_no_room_is_said_before_anything_is_written(server, target, monkeypatch):
     usage = shutil.disk_usage("/")
-    monkeypatch.setattr(fetching.shutil, "disk_usage", lambda path: usage._replace(free=1000))
+    monkeypatch.setattr(download.shutil, "disk_usage", lambda path: usage._replace(free=1000))
     with pytest.raises(FetchError, match="1,000 bytes free, 300,000 are needed"):
         fetched(server, target)
     assert not target.exists()
@@ -280,7 +280,7 @@ def small_disk() -> Iterator[Path]:
 
 def test_the_disk_fills_up(server, small_disk, monkeypatch):
     usage = shutil.disk_usage("/")
-    monkeypatch.setattr(fetching.shutil, "disk_usage", lambda path: usage)  # another program takes the room meanwhile
+    monkeypatch.setattr(download.shutil, "disk_usage", lambda path: usage)  # another program takes the room meanwhile
     target = small_disk / "weights.pth"
     with pytest.raises(FetchError, match="No space left on device; free some room, or choose another place: AAC_CACHE"):
         fetched(server, target)
@@ -293,7 +293,7 @@ def test_a_disk_that_fills_up_wherever_it_is(server, target, monkeypatch):
         raise OSError(errno.ENOSPC, "No space left on device")
 
     with monkeypatch.context() as patched:
-        patched.setattr(fetching._Part, "write", full)
+        patched.setattr(download._Part, "write", full)
         with pytest.raises(FetchError, match="No space left on device"):
             fetched(server, target)
     assert not target.exists()
@@ -341,8 +341,8 @@ def test_a_read_only_cache_that_holds_the_file_will_do(server, read_only):
 FETCH = """
 import sys
 from pathlib import Path
-from aaccli.assets import Asset, Item
-from aaccli.fetching import fetch
+from aaccli.fetching.assets import Asset, Item
+from aaccli.fetching.download import fetch
 url, size, md5, target = sys.argv[1:]
 asset = Asset("weights.pth", url, int(size), True, md5)
 print(fetch(Item("cnn10", "", "", (asset,)), asset, Path(target), lambda p: p.note and print(p.note, flush=True)))

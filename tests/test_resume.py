@@ -14,7 +14,7 @@ import soundfile
 from fakes import FakeCaptioner
 from typer.testing import CliRunner
 
-from aaccli.captioning import captioner as captioning
+from aaccli.captioning.captioner import Captioner
 from aaccli.cli import app
 from aaccli.inputs import find_sources
 from aaccli.writing.outputs import FileOutput, FolderOutput
@@ -31,7 +31,7 @@ def sound(path, level):
 @pytest.fixture
 def fake(monkeypatch):
     captioner = FakeCaptioner()
-    monkeypatch.setattr(captioning.Captioner, "from_pretrained", classmethod(lambda cls, *_, **__: captioner))
+    monkeypatch.setattr(Captioner, "from_pretrained", classmethod(lambda cls, *_, **__: captioner))
     return captioner
 
 

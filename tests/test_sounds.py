@@ -165,7 +165,7 @@ def test_folds_are_the_same_in_another_process_and_folder(tmp_path):
     first, second = tmp_path / "one", tmp_path / "two"
     for folder in (first, second):
         touch(folder, *(f"dog/{i}.wav" for i in range(20)))
-    code = "import sys, pathlib; from aaccli.sounds import read_sounds; "
+    code = "import sys, pathlib; from aaccli.data.sounds import read_sounds; "
     code += "print(*(r.fold for r in read_sounds(pathlib.Path(sys.argv[1]))))"
     environment = {**os.environ, "PYTHONHASHSEED": "1", "PYTHONPATH": str(Path(__file__).parents[1])}
     out = subprocess.run(
