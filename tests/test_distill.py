@@ -8,9 +8,10 @@ import torch
 
 from aaccli.checkpoints import DEFAULT_MODEL, TaggerInfo, load_captioner, load_tagger, save_tagger
 from aaccli.data.sounds import SILENCE, Recording, SoundBank
-from aaccli.errors import TrainingError
+from aaccli.errors import CheckpointError, TrainingError
 from aaccli.recipes import distill, teacher
 from aaccli.recipes.distill import Lab, learning_rate, overlap, run
+from aaccli.recipes.graft import graft
 from aaccli.recipes.lessons import FRONT_END, DistillConfig, Lessons, held_out_mixtures
 from aaccli.training.tagging import TAGGING_CNN10
 
@@ -186,3 +187,18 @@ def test_it_starts_from_a_captioner_that_hears_the_same(make_lab, tmp_path):
     save_tagger(tmp_path / "finer", lab.pupil.tagger, info)
     with pytest.raises(TrainingError, match="front end"):
         lab.start_from(tmp_path / "finer")
+
+
+def test_a_captioner_is_given_another_ear_and_keeps_its_words(make_lab, tmp_path):
+    lab = make_lab()
+    save_tagger(tmp_path / "tagger", lab.pupil.tagger, TaggerInfo(FRONT_END, TAGGING_CNN10, tuple(lab.labels), {}))
+    graft(DEFAULT_MODEL, tmp_path / "tagger", tmp_path / "grafted")
+    (before, words, _), (after, same_words, _) = load_captioner(DEFAULT_MODEL), load_captioner(tmp_path / "grafted")
+    assert same_words.words == words.words
+    assert all(torch.equal(v, after.decoder.state_dict()[k]) for k, v in before.decoder.state_dict().items())
+    assert all(torch.equal(v, after.cnn10.state_dict()[k]) for k, v in lab.pupil.tagger.cnn10.state_dict().items())
+    save_tagger(
+        tmp_path / "finer", lab.pupil.tagger, TaggerInfo(replace(FRONT_END, hop=512), TAGGING_CNN10, ("a",), {})
+    )
+    with pytest.raises(CheckpointError, match="finer"):
+        graft(DEFAULT_MODEL, tmp_path / "finer", tmp_path / "other")
