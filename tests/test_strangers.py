@@ -307,7 +307,7 @@ def test_sizes_that_only_together_are_too_much(folder):
 
 def test_the_first_load_imports_nothing_more_of_torch(folder):
     """Laid out carelessly on "meta", a network costs two seconds of imports."""
-    code = "import sys, pathlib, aaccli.captioning as c; before = len(sys.modules); "
+    code = "import sys, pathlib, aaccli.captioning.captioner as c; before = len(sys.modules); "
     code += f"c.load_captioner(pathlib.Path({str(folder)!r})); print(len(sys.modules) - before)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert int(done.stdout) < 50
