@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import io
 import os
 import shutil
@@ -373,6 +374,31 @@ def test_any_file_name_in_an_error(tmp_path, name):
 
 def test_a_name_too_long_to_exist(tmp_path):
     assert_refused(tmp_path / ("a" * 300 + ".wav"))
+
+
+@pytest.mark.parametrize("name", ["a\0b.wav", "\ud800.wav"], ids=ascii)
+def test_a_name_that_no_file_can_have(name):
+    assert_refused(Path(name))
+
+
+def test_a_damaged_sample_dump_prints_nothing_among_the_captions(tmp_path, capfd, noise, write_wav):
+    """Where a packet should begin and does not, libsndfile says so on stdout."""
+    path = write_wav(tmp_path / "a.sds", noise(0.1))
+    content = bytearray(path.read_bytes())
+    for packet in range(21, len(content), 127):
+        content[packet] = 0x42
+    path.write_bytes(content)
+    try:
+        read(path)
+    except AudioError as error:
+        assert str(path) in str(error)
+    ctypes.CDLL(None).fflush(None)
+    assert capfd.readouterr().out == ""
+
+
+@needs_ffmpeg
+def test_a_sample_dump_is_read(tmp_path, tone, write_wav):
+    assert frequency_of(read(write_wav(tmp_path / "a.sds", tone(1000.0, 1.0)))) == pytest.approx(1000.0, abs=3)
 
 
 def test_a_raw_file_has_no_sample_rate(tmp_path):

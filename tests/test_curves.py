@@ -43,6 +43,14 @@ def test_pages_of_runs_that_have_hardly_begun_or_go_wrong():
     assert "<svg" in render("t", [flat] * 1000, [epoch], True)
 
 
+def test_captions_may_hold_what_ends_a_line_elsewhere(tmp_path):
+    said = replace(EPOCH, examples=(Sample("a\u2028b\x85c", ("d\x1ce",)),))
+    journal, _ = write(tmp_path, [said])
+    again, _ = write(tmp_path, [], Position(epoch=1))
+    assert len(again.epochs) == 1
+    assert json.loads(json.dumps(journal.epochs)) == again.epochs
+
+
 def test_a_run_that_goes_on_writes_later_steps_anew(tmp_path):
     steps = [replace(STEP, epoch=e, step=s) for e in (1, 2) for s in (1, 2)]
     write(tmp_path, [*steps[:2], EPOCH, *steps[2:]])

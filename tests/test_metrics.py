@@ -400,6 +400,9 @@ def test_references_of_all_kinds(tmp_path, name, text):
         ("a.json", '[\n{"file": }]', r"line 2: not JSON"),
         ("a.jsonl", '{"file": "x", "caption": "a"}\n{"file"', r"line 2: not JSON"),
         ("a.jsonl", "[" * 100000, r"nested too deep"),
+        ("a.json", '[{"image_id": ' + "9" * 5000 + "}]", r"cannot be read as JSON"),
+        ("a.json", r'[{"file": "x", "caption": "a dog \ud83d"}]', r"entry 1: the caption of x holds half of a char"),
+        ("a.json", r'[{"file": "x\ud83d", "caption": "a dog"}]', r"entry 1: 'x\\ud83d' holds half of a character"),
         ("a.json", "3", r"a list of objects"),
         ("a.txt", "x", r"read from .csv, .tsv, .json, .jsonl"),
     ],
@@ -407,6 +410,11 @@ def test_references_of_all_kinds(tmp_path, name, text):
 def test_errors_name_the_row(tmp_path, name, text, message):
     with pytest.raises(DataError, match=message):
         read_predictions(write(tmp_path / name, text))
+
+
+def test_a_name_that_is_not_utf_8_is_read_from_json(tmp_path):
+    path = write(tmp_path / "a.json", r'[{"file": "caf\udce9.wav", "caption": "a dog"}]')
+    assert read_predictions(path) == {os.fsdecode(b"caf\xe9.wav"): "a dog"}
 
 
 def test_not_utf_8(tmp_path):

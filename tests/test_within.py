@@ -22,9 +22,8 @@ def folder(tmp_path):
     (data / "sub").mkdir(parents=True)
     for path in (data / "a.wav", data / "sub" / "b.wav", tmp_path / "secret.wav"):
         path.write_bytes(b"sound")
-    (data / "out.wav").symlink_to(tmp_path / "secret.wav")
-    (data / "up").symlink_to(tmp_path)
     (data / "in.wav").symlink_to("sub/b.wav")
+    (data / "linked.wav").symlink_to(tmp_path / "secret.wav")  # by who laid out the data set
     return data
 
 
@@ -37,6 +36,7 @@ def folder(tmp_path):
         ("sub\\b.wav", "sub/b.wav"),
         (".\\sub\\b.wav", "sub/b.wav"),
         ("in.wav", "in.wav"),
+        ("linked.wav", "linked.wav"),
         ("gone.wav", "gone.wav"),
         ("3: dogs.wav", "3: dogs.wav"),
     ],
@@ -55,7 +55,7 @@ def test_a_path_from_the_root_may_lead_there_too(folder, monkeypatch):
     assert find_within(folder.relative_to(folder), str(folder / "a.wav")) == folder.relative_to(folder) / "a.wav"
 
 
-OUT = ["../secret.wav", "sub/../../secret.wav", "..\\secret.wav", "out.wav", "up/secret.wav", "C:\\secret.wav",
+OUT = ["../secret.wav", "sub/../../secret.wav", "..\\secret.wav", "C:\\secret.wav",
        "\\\\server\\secret.wav", "\\secret.wav", "..", "a\0.wav", "/etc/passwd"]  # fmt: skip
 
 

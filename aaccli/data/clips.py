@@ -38,6 +38,14 @@ class Clip:
     captions: tuple[str, ...]
     seconds: float = 0.0  # 0: not measured
 
+    @property
+    def is_there(self) -> bool:
+        """Whether there is such a file; there is none of a name too long for one, as a caption in its place is."""
+        try:
+            return self.path.is_file()
+        except OSError:
+            return False
+
 
 def read_clotho(directory: Path, missing_ok: bool = False) -> dict[str, list[Clip]]:
     """Find the splits of Clotho in a folder, as its archives unpack or as aac-datasets lays it out.
@@ -122,11 +130,11 @@ def read_captions(path: Path, folder: Path, missing_ok: bool = False) -> list[Cl
     except (UnicodeDecodeError, csv.Error) as error:
         raise DataError(f"{path}: not a UTF-8 csv file ({error})") from error
     except OSError as error:
-        raise DataError(f"{path}: {error.strerror}") from error
+        raise DataError(f"{error.filename or path}: {error.strerror}") from error
     clips = [Clip(place, tuple(captions)) for place, captions in said.items() if captions]
     if not clips:
         raise DataError(f"{path}: holds no caption")
-    missing = [] if missing_ok else [clip.path for clip in clips if not clip.path.is_file()]
+    missing = [] if missing_ok else [clip.path for clip in clips if not clip.is_there]
     if missing:
         raise DataError(
             f"{path}: {len(missing)} of {len(clips)} recordings are missing in {folder}, first {missing[0].name}"

@@ -87,7 +87,8 @@ def _hidden(path: Path) -> bool:
 
 def _recording(directory: Path, file: str, label: str, fold: str) -> Recording:
     # crc32, not hash(): the same fold on every machine and every day.
-    number = int(fold) if fold.strip().isdecimal() else 1 + zlib.crc32(os.fsencode(file)) % FOLDS
+    named = fold.strip().isdecimal() and len(fold.strip()) < 10
+    number = int(fold) if named else 1 + zlib.crc32(os.fsencode(file)) % FOLDS
     return Recording(find_within(directory, file), label.strip(), number)
 
 
