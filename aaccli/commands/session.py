@@ -95,9 +95,7 @@ class Session:
             state = self._former_state(resume)
             if self.team.first:
                 if not resume:
-                    check_free(
-                        self.out
-                    )  # again: another may have come and gone while this one read what it starts from
+                    check_free(self.out)  # again: another may have come and gone meanwhile
                 if self.settings.tensorboard:
                     board_writer()  # not only after all recordings were checked
                 for name in ("best", "last"):
