@@ -19,12 +19,12 @@ if TYPE_CHECKING:
 
 __version__ = "0.1.0"
 _HOMES = {
-    "Alternative": "captioning",
-    "Caption": "captioning",
-    "Captioner": "captioning",
+    "Alternative": "captioning.captioner",
+    "Caption": "captioning.captioner",
+    "Captioner": "captioning.captioner",
     "DecodingConfig": "model.beam",
-    "Window": "captioning",
-    "Windowing": "windows",
+    "Window": "captioning.captioner",
+    "Windowing": "captioning.windows",
 }
 __all__ = ["Alternative", "Caption", "Captioner", "DecodingConfig", "Window", "Windowing", "__version__"]
 

@@ -35,6 +35,7 @@ LOUDEST = 1e6  # times full scale; beyond it a sample is damage, and its power w
 UNKNOWN_SIZES = range(0x7FFFF000, 0x1_0000_0000)
 PROMISED_BYTES = re.compile(r"^\s*(?:data|SSND|Data [Ss]ize)\s*:\s*(\d+)(?![\dx])", re.MULTILINE)
 MAX_FLAC_FRAMES = 1 << 36
+SAMPLE_DUMP = b"\xf0\x7e"  # how a MIDI sample dump begins
 
 
 @dataclass(frozen=True)
@@ -99,13 +100,11 @@ def opened(path: str | Path) -> Iterator[Reader]:
 def _opened(path: Path, name: str) -> Iterator[Reader]:
     try:
         _check_regular(path, name)
-        # The bytes of the name, because libsndfile must also open names that are not UTF-8.
-        file = _Forward(os.fsencode(path))
-    except (soundfile.LibsndfileError, OSError, TypeError) as error:  # TypeError: headerless .raw
+        file = _open(path)
+    # TypeError: headerless .raw; ValueError: a name that no file can have, with a NUL or half a character in it.
+    except (soundfile.LibsndfileError, OSError, TypeError, ValueError) as error:
         if not isinstance(error, soundfile.LibsndfileError):
             raise AudioError(f"{name}: cannot be read as sound ({_reason(error)})") from error
-        if not os.access(path, os.R_OK):  # libsndfile calls it a system error
-            raise AudioError(f"{name}: cannot be read as sound (permission denied)") from error
         if path.stat().st_size == 0:
             raise AudioError(f"{name}: cannot be read as sound (the file is empty)") from error
         with ffmpeg.decoding(path, name, _reason(error)) as decoded:
@@ -121,6 +120,15 @@ def _checked(sample_rate: int, name: str) -> int:
     if not RATES[0] <= sample_rate <= RATES[1]:
         raise AudioError(f"{name}: cannot be read as sound (a sample rate of {sample_rate} Hz)")
     return sample_rate
+
+
+def _open(path: Path) -> soundfile.SoundFile:
+    """Open a file with libsndfile, but for MIDI sample dumps: what is wrong in one, it prints among the captions."""
+    with path.open("rb") as file:  # what may not be read, libsndfile calls a system error
+        if file.read(len(SAMPLE_DUMP)) == SAMPLE_DUMP:
+            raise soundfile.LibsndfileError(1)  # format not recognised: ffmpeg reads them
+    # The bytes of the name, because libsndfile must also open names that are not UTF-8.
+    return _Forward(os.fsencode(path))
 
 
 class _Forward(soundfile.SoundFile):

@@ -210,7 +210,8 @@ def save_captioner(
         vocabulary.save(fresh / VOCABULARY)
         save_weights(fresh / WEIGHTS, learned(net.state_dict()), store)
         if card:
-            (fresh / CARD).write_text(card, encoding="utf-8")
+            # The command in it may name a file whose name is not UTF-8.
+            (fresh / CARD).write_text(card, encoding="utf-8", errors="backslashreplace")
 
 
 def load_captioner(folder: Path) -> tuple[CaptionerNet, Vocabulary, CaptionerInfo]:

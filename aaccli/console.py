@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import signal
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -16,18 +18,49 @@ from .errors import AacError, ConfigError
 
 stderr = Console(stderr=True, soft_wrap=True, highlight=False)
 
-FAILED, USAGE, INTERRUPTED = 1, 2, 130  # exit codes
+FAILED, USAGE, INTERRUPTED, TERMINATED = 1, 2, 130, 143  # exit codes; the last two as a shell tells of the signals
 PLAIN_SECONDS = 30.0  # between two lines of progress where stderr is no terminal
+
+
+class Terminated(KeyboardInterrupt):
+    """SIGTERM has come: a scheduler, a container or a shutdown asks for the end."""
+
+
+def code_of(interrupt: KeyboardInterrupt) -> int:
+    """The exit code of what was interrupted: 130 by Ctrl-C, 143 by SIGTERM."""
+    return TERMINATED if isinstance(interrupt, Terminated) else INTERRUPTED
+
+
+@contextmanager
+def terminable() -> Iterator[None]:
+    """Let SIGTERM end a block as Ctrl-C does, by its way out: rows are kept, programs that were started are ended.
+
+    Not among several processes: what waits for the others hears no signal, and the launcher would wait for it.
+    """
+    alone = os.environ.get("WORLD_SIZE", "1") == "1" and threading.current_thread() is threading.main_thread()
+    if not alone or signal.getsignal(signal.SIGTERM) is not signal.SIG_DFL:  # whoever ignores it has a reason
+        yield
+        return
+
+    def end(*_: object) -> None:
+        raise Terminated
+
+    signal.signal(signal.SIGTERM, end)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
 
 
 @contextmanager
 def errors_to_exit_codes() -> Iterator[None]:
     """One clear line and an exit code for what a user can mend; tracebacks with AAC_DEBUG=1."""
     try:
-        yield
+        with terminable():
+            yield
     except KeyboardInterrupt as interrupt:
-        error("interrupted")
-        raise typer.Exit(INTERRUPTED) from interrupt
+        error("interrupted" if code_of(interrupt) == INTERRUPTED else "terminated")
+        raise typer.Exit(code_of(interrupt)) from interrupt
     except (AacError, ImportError) as problem:
         if os.environ.get("AAC_DEBUG"):
             raise

@@ -81,7 +81,10 @@ def _model() -> str:
 def _cache() -> str:
     from .fetching.cache import cache_folder
 
-    return str(cache_folder())
+    try:
+        return str(cache_folder())
+    except AacError as error:
+        return str(error)
 
 
 def _hub_cache() -> str:

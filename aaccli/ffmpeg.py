@@ -20,6 +20,14 @@ SUFFIXES = frozenset(
     ".3gp .aac .ac3 .amr .ape .asf .avi .dts .flv .m4a .m4b .m4v .mka .mkv .mov .mp2 .mp4 .mpeg .mpg .mts .ogv .ra"
     " .tta .webm .wma .wmv .wv".split()
 )
+# Formats that hold their sound themselves, as ffmpeg calls them. It reads playlists too, whatever their suffix (hls,
+# dash, concat, sdp, imf): in a stranger's film.mp4 they could name any other file of this machine.
+FORMATS = (
+    "3dostr aac ac3 act adx aea aiff amr amrnb amrwb apc ape aptx aptx_hd asf asf_o ast au avi avr caf daud dfpwm dsf"
+    " dss dts dtshd dv eac3 flac flv g722 g729 gsm gxf iff ilbc ircam iss live_flv loas m4v matroska mlp mmf mov mp3"
+    " mpc mpc8 mpeg mpegts mpegvideo mtaf mv mxf nistsphere nsv nut nuv ogg oma paf pva qcp rm roq rso sbc sds shn"
+    " smjpeg smk sol sox spdif svag swf tak thp truehd tta vag voc vqf w64 wav wsd wtv wv xa xwma"
+).split()
 BLOCK = 1 << 14  # samples, of all channels, read at a time
 AU_HEADER = struct.Struct(">4sIIIII")  # magic, offset of the samples, their size, encoding, sample rate, channels
 
@@ -53,10 +61,19 @@ def decoding(path: Path, name: str, why: str) -> Iterator[Decoded]:
         raise AudioError(
             f"{name}: cannot be read as sound ({why}); if it is sound or a video, install ffmpeg and run this again"
         )
-    # Files only: a playlist in disguise must not make ffmpeg fetch anything. Au, because its header can be read from
-    # a pipe in one go; channels are left as they are, because ffmpeg would mix them louder.
-    command = [program, "-nostdin", "-v", "error", "-protocol_whitelist", "file", "-i", f"file:{path.absolute()}"]
-    command += ["-map", "0:a:0", "-c:a", "pcm_f32be", "-f", "au", "pipe:1"]
+    # Files only, and no playlist: it must not make ffmpeg fetch anything, or read another file. Au, because its header
+    # can be read from a pipe in one go; channels are left as they are, because ffmpeg would mix them louder.
+    command = [
+        program,
+        "-nostdin",
+        "-v",
+        "error",
+        "-protocol_whitelist",
+        "file",
+        "-format_whitelist",
+        ",".join(FORMATS),
+    ]
+    command += ["-i", f"file:{path.absolute()}", "-map", "0:a:0", "-c:a", "pcm_f32be", "-f", "au", "pipe:1"]
     with tempfile.TemporaryFile() as said:  # a pipe that nobody reads could fill up and stop ffmpeg
         process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=said)
         pipe = process.stdout
@@ -91,4 +108,6 @@ def _last_line(said: bytes) -> str:
     """The reason, without the name of the file that ffmpeg puts before it."""
     lines = [line for line in said.decode(errors="replace").splitlines() if line and "To ignore this" not in line]
     reason = lines[-1].rpartition(": ")[2].rstrip(".") if lines else "no reason given"
+    if any("not on whitelist" in line for line in lines):
+        return "a playlist, or another kind of file that holds no sound itself"
     return "it has no sound track" if "matches no streams" in reason else reason

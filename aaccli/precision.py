@@ -8,7 +8,6 @@ from typing import Any, Literal
 import torch
 
 from .errors import ConfigError
-from .training.config import TrainingConfig
 
 Precision = Literal["auto", "fp32", "bf16", "fp16"]  # of inference
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
@@ -33,9 +32,9 @@ def pick_inference_precision(name: Precision, device: torch.device) -> torch.dty
     return _auto(device)
 
 
-def pick_precision(config: TrainingConfig, device: torch.device) -> torch.dtype:
+def pick_precision(name: str, device: torch.device) -> torch.dtype:
     """The type of the forward pass. ``auto`` takes half of the bits only where the device is made for it."""
-    return _auto(device) if config.precision == "auto" else getattr(torch, config.precision)
+    return _auto(device) if name == "auto" else getattr(torch, name)
 
 
 def _auto(device: torch.device) -> torch.dtype:

@@ -46,10 +46,13 @@ class Vocabulary:
 
     @classmethod
     def build(cls, captions: Iterable[str], min_count: int = 1) -> Vocabulary:
-        """Take the words that occur at least ``min_count`` times in the captions."""
+        """Take the words that occur at least ``min_count`` times in the captions, as far as ``load`` takes them back.
+
+        Without the longest, as a script that has no spaces makes them, and the rarest of more than any model needs.
+        """
         counts = Counter(word for caption in captions for word in words_of(caption))
-        kept = [word for word, count in counts.items() if count >= min_count]
-        return cls(tuple(sorted(kept, key=lambda word: (-counts[word], word))))
+        kept = [word for word, count in counts.items() if count >= min_count and len(word) <= MAX_WORD_LENGTH]
+        return cls(tuple(sorted(kept, key=lambda word: (-counts[word], word))[:MAX_WORDS]))
 
     def extended(self, other: Vocabulary) -> Vocabulary:
         """These words at the ids they have, then the other's new ones."""

@@ -11,12 +11,16 @@ import numpy as np
 import pytest
 import soundfile
 import torch
+from hypothesis import settings
 
 from aaccli.model.captioner import ModelConfig
 from aaccli.model.transformer import TransformerConfig
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 SHARED = REPOSITORY.parent / "shared"
+# The same examples on every machine and every day; others with --hypothesis-profile=default --hypothesis-seed=random.
+settings.register_profile("aac", deadline=None, derandomize=True, database=None)
+settings.load_profile("aac")
 
 
 @pytest.fixture(autouse=True)

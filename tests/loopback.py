@@ -87,7 +87,7 @@ def _handler(server: Server) -> type[BaseHTTPRequestHandler]:
             elif path in server.files:
                 self.send_file(server.files[path], fault)
             else:
-                self.hub(path)
+                self.hub(path, fault)
 
         def answer(self, status: int, body: bytes, headers: dict[str, str] | None = None) -> None:
             self.send_response(status)
@@ -131,7 +131,7 @@ def _handler(server: Server) -> type[BaseHTTPRequestHandler]:
             except OSError:  # the client has left
                 self.close_connection = True
 
-        def hub(self, path: str) -> None:
+        def hub(self, path: str, fault: Fault) -> None:
             match = re.fullmatch(r"/api/models/([^/]+/[^/]+)(?:/(revision|tree)/([^/]+))?", path)
             file = re.fullmatch(r"/([^/]+/[^/]+)/resolve/([^/]+)/(.+)", path)
             name, revision = (match[1], match[3]) if match else (file[1], file[2]) if file else ("", None)
@@ -151,7 +151,7 @@ def _handler(server: Server) -> type[BaseHTTPRequestHandler]:
                 headers = {"ETag": f'"{_blob(file[3], content)}"', "X-Repo-Commit": COMMIT, "Accept-Ranges": "bytes"}
                 if repo.damage == file[3] and self.command == "GET":
                     content = bytes([content[0] ^ 1]) + content[1:]
-                self.send_file(content, Fault(), headers)
+                self.send_file(content, fault, headers)
             else:
                 self.answer(404, b"{}", {"X-Error-Code": "EntryNotFound", "X-Repo-Commit": COMMIT})
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import io
 import os
 import shutil
@@ -202,6 +203,25 @@ def test_a_playlist_in_disguise_fetches_nothing(tmp_path, monkeypatch):
     assert command[command.index("-i") + 1] == f"file:{tmp_path / 'a.wav'}"
 
 
+PLAYLISTS = {  # of another file, as hls, concat and dash
+    "hls": "#EXTM3U\n#EXT-X-TARGETDURATION:9\n#EXTINF:9,\n{path}\n#EXT-X-ENDLIST\n",
+    "concat": "ffconcat version 1.0\nfile {path.name}\n",
+    "dash": '<?xml version="1.0"?><MPD xmlns="urn:mpeg:dash:schema:mpd:2011" type="static" '
+    'mediaPresentationDuration="PT1S" profiles="urn:mpeg:dash:profile:isoff-live:2011"><Period><AdaptationSet '
+    'mimeType="audio/mp4"><Representation id="1" bandwidth="1"><BaseURL>{path.name}</BaseURL><SegmentBase/>'
+    "</Representation></AdaptationSet></Period></MPD>",
+}
+
+
+@needs_ffmpeg
+def test_a_playlist_in_disguise_opens_no_other_file(tmp_path, tone, write_wav):
+    wav = write_wav(tmp_path / "a.wav", tone(1000.0, 0.5))
+    secret = through_ffmpeg(tmp_path / "secret.m4a", "-i", str(wav))
+    for kind, playlist in PLAYLISTS.items():
+        (tmp_path / f"{kind}.mp4").write_text(playlist.format(path=secret))
+        assert_refused(tmp_path / f"{kind}.mp4", "a playlist")
+
+
 def problem(path: Path) -> str:
     """What the reader says after all was read that is there; and that something was."""
     with audio.opened(path) as reader:
@@ -354,6 +374,31 @@ def test_any_file_name_in_an_error(tmp_path, name):
 
 def test_a_name_too_long_to_exist(tmp_path):
     assert_refused(tmp_path / ("a" * 300 + ".wav"))
+
+
+@pytest.mark.parametrize("name", ["a\0b.wav", "\ud800.wav"], ids=ascii)
+def test_a_name_that_no_file_can_have(name):
+    assert_refused(Path(name))
+
+
+def test_a_damaged_sample_dump_prints_nothing_among_the_captions(tmp_path, capfd, noise, write_wav):
+    """Where a packet should begin and does not, libsndfile says so on stdout."""
+    path = write_wav(tmp_path / "a.sds", noise(0.1))
+    content = bytearray(path.read_bytes())
+    for packet in range(21, len(content), 127):
+        content[packet] = 0x42
+    path.write_bytes(content)
+    try:
+        read(path)
+    except AudioError as error:
+        assert str(path) in str(error)
+    ctypes.CDLL(None).fflush(None)
+    assert capfd.readouterr().out == ""
+
+
+@needs_ffmpeg
+def test_a_sample_dump_is_read(tmp_path, tone, write_wav):
+    assert frequency_of(read(write_wav(tmp_path / "a.sds", tone(1000.0, 1.0)))) == pytest.approx(1000.0, abs=3)
 
 
 def test_a_raw_file_has_no_sample_rate(tmp_path):

@@ -119,6 +119,13 @@ def test_captioner_round_trip_is_exact(captioner, tmp_path):
     assert all(torch.equal(value, net.state_dict()[key]) for key, value in loaded.state_dict().items())
 
 
+def test_a_card_may_quote_a_command_that_is_not_utf_8(captioner, tmp_path):
+    net, info = captioner
+    save_captioner(tmp_path / "captioner", net, WORDS, info, card="aac train --csv caf\udce9.csv")
+    card = (tmp_path / "captioner" / "README.md").read_text(encoding="utf-8")
+    assert card == r"aac train --csv caf\udce9.csv"
+
+
 def test_captioner_in_float16_is_close_and_hears_the_same(captioner, tmp_path):
     net, info = captioner
     save_captioner(tmp_path / "half", net, WORDS, info, "float16")

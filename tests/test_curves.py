@@ -28,7 +28,9 @@ def test_a_page_needs_nothing_else_and_is_drawn_anew_each_epoch(tmp_path):
     page = (tmp_path / "curves.html").read_text()
     assert "http-equiv" in page and "in training" in page
     assert "validation 2.25" in page and "CIDEr-D 0.125" in page
-    assert "a &lt;dog&gt; barks" in page and "a dog &amp; a cat / barking" in page and "a run &lt;1&gt;" in page
+    assert (
+        "a &lt;dog&gt; barks" in page and "a dog &amp; a cat</bdi> / <bdi>barking" in page and "a run &lt;1&gt;" in page
+    )
     assert "src=" not in page and "http:" not in page and "https:" not in page
     journal.close()
     assert "http-equiv" not in (tmp_path / "curves.html").read_text()
@@ -39,6 +41,14 @@ def test_pages_of_runs_that_have_hardly_begun_or_go_wrong():
     flat = {**vars(STEP), "loss": 0.0, "cross_entropy": 0.0, "rlssr": 0.0, "learning_rate": 0.0}
     epoch = {**vars(EPOCH), "examples": [], "validation_loss": float("inf"), "train_loss": 1e9}
     assert "<svg" in render("t", [flat] * 1000, [epoch], True)
+
+
+def test_captions_may_hold_what_ends_a_line_elsewhere(tmp_path):
+    said = replace(EPOCH, examples=(Sample("a\u2028b\x85c", ("d\x1ce",)),))
+    journal, _ = write(tmp_path, [said])
+    again, _ = write(tmp_path, [], Position(epoch=1))
+    assert len(again.epochs) == 1
+    assert json.loads(json.dumps(journal.epochs)) == again.epochs
 
 
 def test_a_run_that_goes_on_writes_later_steps_anew(tmp_path):

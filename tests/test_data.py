@@ -133,6 +133,21 @@ def test_missing_recordings_are_counted(tmp_path):
         read_captions(path, touch(tmp_path / "sounds", "0.wav", "2.wav"))
 
 
+def test_a_caption_in_the_place_of_a_file_name(tmp_path):
+    """No file can have so long a name; the system says so in its own way."""
+    path = write_csv(tmp_path / "captions.csv", [["file_name", "caption"], ["a dog barks " * 50, "a.wav"]])
+    with pytest.raises(DataError, match=r"captions\.csv: 1 of 1 recordings are missing"):
+        read_captions(path, tmp_path)
+    (clip,) = read_captions(path, tmp_path, missing_ok=True)
+    assert not clip.is_there
+
+
+def test_rows_of_audiocaps_and_no_such_folder(tmp_path):
+    path = write_csv(tmp_path / "captions.csv", [["youtube_id", "caption"], ["abc", "one"]])
+    with pytest.raises(DataError, match=r"nowhere: No such file"):
+        read_captions(path, tmp_path / "nowhere")
+
+
 @pytest.mark.parametrize("name", ["nowhere.csv", "folder.csv"])
 def test_csv_that_is_no_file(tmp_path, name):
     (tmp_path / "folder.csv").mkdir()

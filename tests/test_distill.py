@@ -6,11 +6,14 @@ from dataclasses import replace
 import pytest
 import torch
 
-from aaccli.checkpoints import load_tagger
+from aaccli.checkpoints import DEFAULT_MODEL, TaggerInfo, load_captioner, load_tagger, save_tagger
 from aaccli.data.sounds import SILENCE, Recording, SoundBank
-from aaccli.errors import TrainingError
+from aaccli.errors import CheckpointError, TrainingError
 from aaccli.recipes import distill, teacher
-from aaccli.recipes.distill import FRONT_END, DistillConfig, Lab, Lessons, learning_rate, overlap, run
+from aaccli.recipes.distill import Lab, learning_rate, overlap, run
+from aaccli.recipes.graft import graft
+from aaccli.recipes.lessons import FRONT_END, DistillConfig, Lessons, held_out_mixtures
+from aaccli.training.tagging import TAGGING_CNN10
 
 CONFIG = DistillConfig(steps=4, batch_size=4, seconds=0.6, save_minutes=0, validate_steps=4)
 
@@ -144,3 +147,58 @@ def test_the_teacher_hears_two_sounds_apart(make_lab):
         for level in (0.4, 0.2)
     ]
     assert heard[:, 0, -1].tolist() == pytest.approx(apart)
+
+
+def test_new_heads_learn_first_and_first_blocks_never(make_lab):
+    lab = make_lab(config=replace(CONFIG, head_steps=2, fixed_blocks=1))
+    lab.measure_teacher(2)
+    start = {name: value.clone() for name, value in lab.pupil.state_dict().items()}
+
+    def changed() -> set[str]:
+        return {name for name, value in lab.pupil.state_dict().items() if not torch.equal(value, start[name])}
+
+    lab.learn()
+    lab.learn()
+    assert changed() and not any("cnn10" in name for name in changed())
+    lab.learn()
+    assert any("conv_block2" in name for name in changed())
+    assert not any("bn0" in name or "conv_block1" in name for name in changed())
+
+
+def test_held_out_mixtures_are_two_labels_equally_loud(bank):
+    held_out = [(r, bank.waveform(r)) for r in bank.recordings]
+    mixtures = list(held_out_mixtures(held_out, bank.sample_rate, count=20, seconds=0.5))
+    assert 0 < len(mixtures) < 20
+    tones = {"dog": 400, "rain": 900, "hiccup of no book": 2000}
+    for mixture, one, other in mixtures:
+        assert one != other
+        spectrum = torch.fft.rfft(mixture).abs()
+        first, second = (spectrum[round(tones[label] * len(mixture) / bank.sample_rate)] for label in (one, other))
+        assert 0.5 < float(first / second) < 2
+
+
+def test_it_starts_from_a_captioner_that_hears_the_same(make_lab, tmp_path):
+    lab = make_lab()
+    lab.start_from(DEFAULT_MODEL)
+    net, _, _ = load_captioner(DEFAULT_MODEL)
+    started = lab.pupil.tagger.cnn10.state_dict()
+    assert all(torch.equal(started[name], value) for name, value in net.cnn10.state_dict().items())
+    info = TaggerInfo(replace(FRONT_END, hop=512), TAGGING_CNN10, tuple(lab.labels), {})
+    save_tagger(tmp_path / "finer", lab.pupil.tagger, info)
+    with pytest.raises(TrainingError, match="front end"):
+        lab.start_from(tmp_path / "finer")
+
+
+def test_a_captioner_is_given_another_ear_and_keeps_its_words(make_lab, tmp_path):
+    lab = make_lab()
+    save_tagger(tmp_path / "tagger", lab.pupil.tagger, TaggerInfo(FRONT_END, TAGGING_CNN10, tuple(lab.labels), {}))
+    graft(DEFAULT_MODEL, tmp_path / "tagger", tmp_path / "grafted")
+    (before, words, _), (after, same_words, _) = load_captioner(DEFAULT_MODEL), load_captioner(tmp_path / "grafted")
+    assert same_words.words == words.words
+    assert all(torch.equal(v, after.decoder.state_dict()[k]) for k, v in before.decoder.state_dict().items())
+    assert all(torch.equal(v, after.cnn10.state_dict()[k]) for k, v in lab.pupil.tagger.cnn10.state_dict().items())
+    save_tagger(
+        tmp_path / "finer", lab.pupil.tagger, TaggerInfo(replace(FRONT_END, hop=512), TAGGING_CNN10, ("a",), {})
+    )
+    with pytest.raises(CheckpointError, match="finer"):
+        graft(DEFAULT_MODEL, tmp_path / "finer", tmp_path / "other")

@@ -19,6 +19,7 @@ from huggingface_hub import constants
 from loopback import Fault, Server, serving
 from typer.testing import CliRunner
 
+from aaccli import environment
 from aaccli.cli import app
 from aaccli.data import clotho
 from aaccli.data.clips import read_clotho
@@ -198,6 +199,22 @@ def test_list_and_remove(server, tmp_path):
     again = aac("download", "--remove", "cnn10")
     assert again.exit_code == 1
     assert "not in the cache" in again.stderr
+
+
+def test_a_user_without_a_home(server, tmp_path, monkeypatch):
+    """As a container's may be: what needs no cache works, the rest says what to set."""
+    monkeypatch.delenv("AAC_CACHE")
+
+    def no_home(*_, **__):
+        raise RuntimeError("could not determine the home directory")
+
+    monkeypatch.setattr(cache.platformdirs, "user_cache_path", no_home)
+    done = aac("download")
+    assert done.exit_code == 1 and "AAC_CACHE=FOLDER" in done.stderr and "Traceback" not in done.stderr
+    assert cache.spice_jars() is None and cache.clotho_folders() == [Path("data")]
+    assert "AAC_CACHE" in environment.describe()["cache"]
+    monkeypatch.setenv("AAC_CACHE", str(tmp_path / "cache"))
+    assert aac("download").exit_code == 0
 
 
 def test_what_came_so_far_is_listed_and_removed_too(server, tmp_path, monkeypatch):

@@ -1,10 +1,13 @@
 """``aac evaluate`` as its user types it, and the page that it writes, in a real browser."""
 
 import csv
+import html
 import json
 import shutil
 import struct
 import zlib
+from collections import Counter
+from html.parser import HTMLParser
 
 import numpy as np
 import pytest
@@ -17,6 +20,7 @@ from aaccli.commands import scores as shown
 from aaccli.errors import NotInstalledError
 from aaccli.metrics import java
 from aaccli.picture import logmel_picture, png
+from aaccli.training import curves
 
 pytest.importorskip("pycocoevalcap")
 
@@ -320,6 +324,68 @@ def test_page_in_a_browser(page):
             check_sorting(view)
             check_playing(view)
             assert said == []
+            view.close()
+        browser.close()
+
+
+HOSTILE = {  # by their names, and by what is said of them
+    "<script>alert(1)<∕script>.wav": "a dog </script><script>alert(2)</script> barks",
+    '"><img src=x onerror=alert(3)>.wav': 'it\'s "rain" & <b>wind</b> <!-- x',
+    "a\u2028b'.wav": "a line\u2028ends here",
+    "${title} $about.wav": "$clips ${count} falls",
+}
+
+
+@pytest.fixture
+def hostile_pages(tmp_path):
+    """A report and learning curves of such names, captions and titles."""
+    given = write_captions(tmp_path / "<script>alert(4)<∕script>.csv", HOSTILE)
+    done = aac("--predictions", given, "--references", given, "--report", tmp_path / "r.html", "--bootstrap", 0)
+    assert done.exit_code == 0, done.stderr
+    said = [{"caption": caption, "references": list(HOSTILE.values())} for caption in HOSTILE.values()]
+    epoch = {"epoch": 1, "train_loss": 1.0, "validation_loss": 0.5, "best": True, "scores": {}, "examples": said}
+    (tmp_path / "c.html").write_text(curves.render("<script>alert(5)</script>'\"", [], [epoch], False), "utf-8")
+    return tmp_path / "r.html", tmp_path / "c.html"
+
+
+def test_names_and_captions_are_text_and_no_html(hostile_pages):
+    class Reader(HTMLParser):
+        def __init__(self):
+            super().__init__()
+            self.tags, self.text = Counter(), ""
+
+        def handle_starttag(self, tag, attributes):
+            self.tags[tag] += 1
+            assert not [name for name, _ in attributes if name.startswith("on")]
+
+        def handle_data(self, data):
+            self.text += data
+
+    for page, scripts in zip(hostile_pages, (1, 0), strict=True):
+        reader = Reader()
+        reader.feed(page.read_text(encoding="utf-8"))
+        assert (reader.tags["script"], reader.tags["img"]) == (scripts, 0)
+        assert all(caption in reader.text for caption in HOSTILE.values())
+    report_text = hostile_pages[0].read_text(encoding="utf-8")
+    assert all(html.escape(name) in report_text for name in HOSTILE)
+
+
+def test_no_name_or_caption_acts_in_a_browser(hostile_pages):
+    playwright = pytest.importorskip("playwright.sync_api", reason="no playwright")
+    chromium = shutil.which("chromium") or shutil.which("google-chrome")
+    if not chromium:
+        pytest.skip("no Chromium")
+    with playwright.sync_playwright() as p:
+        browser = p.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
+        for page in hostile_pages:
+            view, happened = browser.new_page(), []
+            view.on("dialog", lambda dialog, said=happened: (said.append(dialog.message), dialog.dismiss()))
+            view.on("console", lambda message, said=happened: said.append(message.text))
+            view.on("pageerror", lambda error, said=happened: said.append(str(error)))
+            view.goto(page.as_uri())
+            assert happened == []
+            if page == hostile_pages[0]:
+                assert names(view) == list(HOSTILE)
             view.close()
         browser.close()
 

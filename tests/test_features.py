@@ -5,8 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+import torchaudio
 
-from aaccli.model.features import FrontEndConfig, LogMel, SpecAugment, SpecAugmentConfig, resample
+from aaccli.model.features import MAX_RATIO, FrontEndConfig, LogMel, SpecAugment, SpecAugmentConfig, resample
 
 FRONT_ENDS = [
     FrontEndConfig(),
@@ -228,6 +229,20 @@ def test_rates_without_a_common_factor_are_taken_as_their_neighbours(from_rate, 
     waveform = torch.from_numpy(noise(0.1))
     near = resample(waveform, 44100, 22050 if to_rate == 22050 else 44100)
     assert torch.equal(resample(waveform, from_rate, to_rate), near)
+
+
+@pytest.mark.parametrize("to_rate", [16000, 32000, 44100])
+def test_no_rate_needs_a_large_filter_bank(monkeypatch, to_rate):
+    """A damaged header may give any rate: 1013 to 44100 Hz exactly would be 44100 filters, 300 MB and a second."""
+    asked = []
+    monkeypatch.setattr(torchaudio.functional, "resample", lambda _, old, new: asked.append((old, new)))
+    rates = [*range(1000, 3000), *range(3001, 1_000_000, 997)]
+    for rate in rates:
+        resample(torch.zeros(1), rate, to_rate)
+    assert len(asked) == len(rates) - rates.count(to_rate)
+    assert max(map(max, asked)) <= MAX_RATIO
+    off = [abs(new / old * rate / to_rate - 1) for rate, (old, new) in zip(rates, asked, strict=True)]
+    assert max(off) < 0.001, "a fiftieth of a semitone"
 
 
 def test_resample_to_the_same_rate_changes_nothing(noise):

@@ -16,6 +16,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+import httpx2
 import pytest
 from loopback import Fault, Server, serving
 
@@ -217,6 +218,24 @@ def test_a_redirect_is_followed(server, target):
     server.faults["/a file"] = [Fault(302, headers={"Location": "/elsewhere"})]
     fetched(server, target)
     assert_whole(target)
+
+
+@pytest.mark.parametrize("hops", [["https", "http"], ["https", "http", "https"]])
+def test_no_way_from_an_encrypted_address_to_a_plain_one(tmp_path, hops):
+    """Not in between either."""
+
+    def answer(request: httpx2.Request) -> httpx2.Response:
+        hop = int(request.url.path.strip("/"))
+        if hop + 1 == len(hops):
+            return httpx2.Response(200, content=CONTENT)
+        return httpx2.Response(302, headers={"Location": f"{hops[hop + 1]}://there/{hop + 1}"})
+
+    asset = Asset("weights.pth", "https://there/0", len(CONTENT))
+    client = httpx2.Client(transport=httpx2.MockTransport(answer), follow_redirects=True)
+    with download._Part(tmp_path / "part", asset, download.nobody) as part:
+        with pytest.raises(download._GivenUpError, match="leads to http://there/1, which is not encrypted"):
+            download._one_try(client, asset, part)
+        assert part.size == 0
 
 
 def test_nobody_listens(target, monkeypatch):

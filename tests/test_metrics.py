@@ -327,6 +327,16 @@ def test_what_is_left_early_is_stopped(fake_java, tmp_path):
     assert program.process.poll() is not None
 
 
+@pytest.mark.skipif(os.name == "nt", reason="no such locales")
+@pytest.mark.parametrize("locale", ["C", "tr_TR.UTF-8"])
+def test_java_reads_names_of_files_as_they_are_in_any_locale(fake_java, monkeypatch, locale):
+    """In C it takes paths for ASCII, and finds neither its jar nor its folder where one has an accent."""
+    monkeypatch.setenv("LC_ALL", locale)
+    fake_java("print(os.environ['LC_ALL'], *sys.argv[1:3])")
+    with java.running("it", (), 60) as program:
+        assert program.read(1) == ["C.UTF-8 -Duser.language=en -Duser.country=US"]
+
+
 def test_no_pipe_fills_up(fake_java):
     """More lines than a pipe holds, to a program that answers at once."""
     fake_java("for line in sys.stdin: print(line, end='')")
@@ -434,7 +444,10 @@ app(sys.argv[1:])
 
 
 @pytest.mark.skipif(os.name == "nt", reason="no SIGINT to send")
-def test_interrupted_it_leaves_no_java(fake_java, tmp_path):
+@pytest.mark.parametrize(
+    ("number", "code", "told_of"), [(signal.SIGINT, 130, "interrupted"), (signal.SIGTERM, 143, "terminated")]
+)
+def test_interrupted_it_leaves_no_java(fake_java, tmp_path, number, code, told_of):
     told = tmp_path / "pid"
     # METEOR hangs; what tokenizes answers.
     program = fake_java(
@@ -449,10 +462,10 @@ def test_interrupted_it_leaves_no_java(fake_java, tmp_path):
         assert process.poll() is None, process.stderr.read()
         time.sleep(0.1)
     time.sleep(1)
-    process.send_signal(signal.SIGINT)
+    process.send_signal(number)
     _, said = process.communicate(timeout=60)
-    assert process.returncode == 130
-    assert "interrupted" in said
+    assert process.returncode == code
+    assert told_of in said
     with pytest.raises(ProcessLookupError):
         os.kill(int(told.read_text()), 0)
 
@@ -560,6 +573,9 @@ def test_references_of_all_kinds(tmp_path, name, text):
         ("a.json", '[\n{"file": }]', r"line 2: not JSON"),
         ("a.jsonl", '{"file": "x", "caption": "a"}\n{"file"', r"line 2: not JSON"),
         ("a.jsonl", "[" * 100000, r"nested too deep"),
+        ("a.json", '[{"image_id": ' + "9" * 5000 + "}]", r"cannot be read as JSON"),
+        ("a.json", r'[{"file": "x", "caption": "a dog \ud83d"}]', r"entry 1: the caption of x holds half of a char"),
+        ("a.json", r'[{"file": "x\ud83d", "caption": "a dog"}]', r"entry 1: 'x\\ud83d' holds half of a character"),
         ("a.json", "3", r"a list of objects"),
         ("a.txt", "x", r"read from .csv, .tsv, .json, .jsonl"),
     ],
@@ -567,6 +583,11 @@ def test_references_of_all_kinds(tmp_path, name, text):
 def test_errors_name_the_row(tmp_path, name, text, message):
     with pytest.raises(DataError, match=message):
         read_predictions(write(tmp_path / name, text))
+
+
+def test_a_name_that_is_not_utf_8_is_read_from_json(tmp_path):
+    path = write(tmp_path / "a.json", r'[{"file": "caf\udce9.wav", "caption": "a dog"}]')
+    assert read_predictions(path) == {os.fsdecode(b"caf\xe9.wav"): "a dog"}
 
 
 def test_not_utf_8(tmp_path):

@@ -245,6 +245,8 @@ def test_empty_book_knows_nothing(tmp_path):
         {"phrases": [["a zebra", "barks", "barking", "loudly"]]},
         {"phrases": [["a zebra", "barks", ""]]},
         {"phrases": [["a zebra", "barks", 3]]},
+        {"phrases": [["a zebra", " ", "barking"]]},
+        {"phrases": [["...", "barks", "barking"]]},
         {"phrases": [*PLAIN["phrases"], None]},
         PLAIN | {"continuous": 1},
         PLAIN | {"background": "yes"},
@@ -288,6 +290,13 @@ def test_the_file_of_a_clash_is_named(tmp_path, clash):
 @pytest.mark.parametrize("content", [b"[zebra", b"\xff\xfe[\x00", b"a = \xe9"])
 def test_what_cannot_be_parsed(tmp_path, name, content):
     (tmp_path / name).write_bytes(content)
+    with pytest.raises(DataError, match=name):
+        load_phrases(tmp_path / name)
+
+
+@pytest.mark.parametrize(("name", "content"), [("book.json", "[" * 100_000), ("book.toml", f"a = {'[' * 10_000}")])
+def test_what_is_nested_too_deep(tmp_path, name, content):
+    (tmp_path / name).write_text(content)
     with pytest.raises(DataError, match=name):
         load_phrases(tmp_path / name)
 

@@ -195,6 +195,30 @@ def test_two_runs_on_one_output(aac, fake, folder, tmp_path, monkeypatch):
     assert "5 captioned" in done.stderr
 
 
+def test_a_link_leads_to_the_output_and_to_its_journal(aac, folder, tmp_path):
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "link.csv").symlink_to("elsewhere/real.csv")
+    assert aac("--out", tmp_path / "link.csv")[1] == 5
+    assert (tmp_path / "link.csv").is_symlink()
+    assert aac("--out", tmp_path / "elsewhere" / "real.csv")[1] == 0
+
+
+def test_what_is_no_file_is_not_replaced_by_one(aac, tmp_path):
+    os.mkfifo(tmp_path / "pipe.csv")
+    done, _ = aac("--out", tmp_path / "pipe.csv", "--overwrite")
+    assert done.exit_code == 2 and "is not a file" in done.stderr
+    assert (tmp_path / "pipe.csv").is_fifo()
+
+
+def test_a_file_of_an_older_time_has_changed_too(aac, folder, tmp_path):
+    """As where the clock was set back: only that the time is another counts."""
+    out = tmp_path / "out.csv"
+    aac("--out", out)
+    os.utime(folder / "1.wav", (1, 1))
+    assert aac("--out", out)[1] == 1
+    assert aac("--out", out)[1] == 0
+
+
 def test_a_tree_of_subtitles(aac, folder, tmp_path):
     (folder / "sub").mkdir()
     shutil.move(folder / "5.wav", folder / "sub" / "5.wav")

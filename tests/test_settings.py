@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import tomllib
 from dataclasses import replace
 
@@ -9,6 +10,7 @@ import pytest
 
 from aaccli.config import from_dict
 from aaccli.errors import ConfigError
+from aaccli.metrics.output import write_whole
 from aaccli.model.captioner import ModelConfig
 from aaccli.model.features import FrontEndConfig
 from aaccli.training.config import TrainingConfig
@@ -55,6 +57,22 @@ def test_the_command_line_counts_before_the_file_before_the_recipe(tmp_path):
 def test_settings_written_are_settings_read():
     s = of({"training": {"learning_rate": 1e-5, "freeze_cnn": True}, "data": {"csv": 'a "b"\\ü\n.csv'}})
     assert from_dict(Settings, tomllib.loads(as_toml(s, "aac train\nin two lines"))) == s
+
+
+def test_paths_and_commands_that_are_not_text_are_settings_read(tmp_path):
+    strange = os.fsdecode(b"caf\xe9 \x7f\x01.csv")
+    s = of({"training": {"explosion": float("inf")}, "data": {"csv": strange, "audio": "a"}})
+    write_whole(tmp_path / "a.toml", as_toml(s, f"aac train --csv {strange}\rb"))
+    assert from_dict(Settings, read_layer(tmp_path / "a.toml")) == s
+
+
+@pytest.mark.parametrize(
+    "content", ["a = " + "9" * 5000, "a = " + "[" * 10_000, "a = \xe9", "[a\n"], ids=lambda c: c[:8]
+)
+def test_what_is_no_toml_is_refused(tmp_path, content):
+    (tmp_path / "a.toml").write_bytes(content.encode("latin-1"))
+    with pytest.raises(ConfigError, match=r"a\.toml: not a TOML file"):
+        read_layer(tmp_path / "a.toml")
 
 
 def test_labelled_sounds_have_settings_of_their_own():

@@ -78,6 +78,12 @@ def test_blank_fold_is_the_fold_of_a_recording_that_names_none(tmp_path):
     assert without == blank
 
 
+def test_a_fold_of_thousands_of_digits_is_none(tmp_path):
+    (strange,) = read_sounds(write_manifest(tmp_path, f"file,label,fold\na.wav,dog,{'9' * 5000}\n"))
+    (without,) = read_sounds(write_manifest(tmp_path, "file,label\na.wav,dog\n"))
+    assert strange == without
+
+
 @pytest.mark.parametrize(
     ("header", "lacking"),
     [("file", "label"), ("label", "file"), ("path,class", "file or label"), ("", "file or label")],

@@ -20,10 +20,12 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
 from aaccli.calibration import Calibration
+from aaccli.captioning.captioner import Captioner
 from aaccli.checkpoints import (
     CONFIG,
     VOCABULARY,
@@ -305,7 +307,7 @@ def test_sizes_that_only_together_are_too_much(folder):
 
 def test_the_first_load_imports_nothing_more_of_torch(folder):
     """Laid out carelessly on "meta", a network costs two seconds of imports."""
-    code = "import sys, pathlib, aaccli.captioning as c; before = len(sys.modules); "
+    code = "import sys, pathlib, aaccli.captioning.captioner as c; before = len(sys.modules); "
     code += f"c.load_captioner(pathlib.Path({str(folder)!r})); print(len(sys.modules) - before)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert int(done.stdout) < 50
@@ -354,6 +356,17 @@ def test_weights_that_are_no_numbers(folder, tiny_model_config, value):
     save_captioner(folder, net, WORDS, CaptionerInfo(tiny_model_config, DecodingConfig(), {}))
     with pytest.raises(CheckpointError, match=r"no numbers in decoder\.bias"):
         load_captioner(folder)
+
+
+def test_weights_so_large_that_nothing_can_be_computed(folder, tiny_model_config):
+    net = CaptionerNet(tiny_model_config, len(WORDS))
+    with torch.no_grad():
+        net.decoder.embedding.weight.fill_(3e38)
+    save_captioner(folder, net, WORDS, CaptionerInfo(tiny_model_config, DecodingConfig(), {}))
+    captioner = Captioner.from_pretrained(folder)
+    with pytest.raises(CheckpointError, match="computes no probabilities") as error:
+        captioner.caption(np.ones(44100, np.float32), sample_rate=44100)
+    assert str(folder) in str(error.value)
 
 
 def test_a_file_larger_than_its_config_asks_for(folder):

@@ -61,6 +61,15 @@ def test_rare_words_are_left_out(min_count, words):
     assert Vocabulary.build(CAPTIONS, min_count).words == words
 
 
+def test_no_more_words_are_taken_than_can_be_loaded(tmp_path, monkeypatch):
+    monkeypatch.setattr("aaccli.vocabulary.MAX_WORDS", 3)
+    vocabulary = Vocabulary.build([*CAPTIONS, "犬" * 101])
+    assert vocabulary.words == ("a", "barks", "cat"), "the commonest"
+    assert vocabulary.encode("犬" * 101) == [START, UNKNOWN, END]
+    vocabulary.save(tmp_path / "vocabulary.json")
+    assert Vocabulary.load(tmp_path / "vocabulary.json") == vocabulary
+
+
 def test_ids_count_from_the_special_words():
     vocabulary = Vocabulary(("dog", "cat"))
     assert len(vocabulary) == 6

@@ -88,6 +88,11 @@ def test_standard_input_keeps_its_name_in_a_table(kind):
     assert table(kind, written(kind, heard("-")))[0]["file"] == "-"
 
 
+@pytest.mark.parametrize("kind", FORMATS)
+def test_a_name_of_windows_with_half_a_character(kind):
+    assert b"\\ud83d.wav" in written(kind, heard("\ud83d.wav", "\ud83d.wav"))
+
+
 def test_a_csv_says_that_it_is_utf8():
     assert written("csv", heard("犬.wav")).startswith(b"\xef\xbb\xbffile,")
     assert written("tsv", heard("犬.wav")).startswith(b"file\t")
@@ -206,6 +211,7 @@ def test_equal_captions_apart_stay_apart(kind):
     ("caption", "text"),
     [
         ("dogs & <cats> --> \n\n 2", {"srt": "[dogs & <cats> -> 2]", "vtt": "[dogs & <cats> --> 2]"}),
+        ("cats ---> dogs", {"srt": "[cats -> dogs]", "vtt": "[cats ---> dogs]"}),
         ("word " * 12, dict.fromkeys(("srt", "vtt"), "[word word word word word word word word\nword word word word]")),
     ],
 )

@@ -18,7 +18,7 @@ from torch import Tensor
 
 from .. import audio
 from ..checkpoints import DEFAULT_MODEL, CaptionerInfo, load_captioner
-from ..errors import AudioError, ConfigError
+from ..errors import AudioError, CheckpointError, ConfigError
 from ..fetching.weights import find_model
 from ..model.beam import DecodingConfig, Hypothesis
 from ..model.captioner import CaptionerNet
@@ -334,8 +334,19 @@ class Captioner:
     def caption_waveforms(
         self, waveforms: Sequence[Tensor], decoding: DecodingConfig | None = None
     ) -> list[list[Hypothesis]]:
-        """Find the best captions of mono waveforms (samples,) at the model's sample rate, best first."""
-        return self.engine.hear(waveforms, decoding or self.info.decoding, self.families)
+        """Find the best captions of mono waveforms (samples,) at the model's sample rate, best first.
+
+        Raises
+        ------
+        CheckpointError
+            The model's weights are so large that it computes no probabilities.
+        """
+        found = self.engine.hear(waveforms, decoding or self.info.decoding, self.families)
+        if not all(found):
+            raise CheckpointError(
+                f"{self.name}: computes no probabilities, its weights are damaged; train it or fetch it again"
+            )
+        return found
 
 
 def _whole(ending: Ending, windows: Sequence[Window]) -> Caption:

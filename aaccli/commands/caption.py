@@ -81,6 +81,7 @@ def caption(
         from ..captioning.captioner import Captioner
         from ..captioning.windows import Windowing
         from ..ranks import joined
+        from ..wholefile import advised
 
         with joined() as ranks:
             sources = _sources(inputs or [], files_from, not no_recursive, ranks)
@@ -102,7 +103,10 @@ def caption(
                     f"model {captioner.name} ({captioner.fingerprint}) on {captioner.engine.device}, {how.options()}"
                 )
             bare = len(sources) == 1 and [sources[0].name] == inputs
-            with _display(out, form, quiet, verbose) as display:
+            with (
+                advised("type the same command again: it goes on from there"),
+                _display(out, form, quiet, verbose) as display,
+            ):
                 output = _output(out, form, overwrite, retry_failed, captioner, how, bare, len(sources), display)
                 tally = _caption_all(captioner, sources, how, output, display, ranks, out)
             if tally and len(sources) > 1 and not quiet:
@@ -263,7 +267,7 @@ def _caption_all(
             console.error(
                 f"interrupted: {done} more files are done and kept in {out}; the same command goes on from there"
             )
-        raise typer.Exit(console.INTERRUPTED) from interrupt
+        raise typer.Exit(console.code_of(interrupt)) from interrupt
     except BrokenPipeError as closed:
         # Whoever reads has had enough. What is left in the buffer goes nowhere, or Python would complain at its end.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -94,7 +95,7 @@ def evaluate(
         from ..errors import ConfigError
         from ..metrics.bootstrap import bootstrap as intervals_of
         from ..metrics.evaluation import METRICS, metrics_named
-        from ..metrics.output import Context, as_data, to_csv, to_json, write_whole
+        from ..metrics.output import Context, as_data, to_csv, to_json
         from ..metrics.reading import pair
         from .scores import show
 
@@ -115,25 +116,25 @@ def evaluate(
                 clips, title, folder, model, precision, {"beam_size": beam_size}, batch_size, device, threads, quiet
             )
             for path in captioned:  # before scoring: what was done is kept
-                write_whole(path, to_csv(next(iter(source.systems.values()))))
+                _write(path, to_csv(next(iter(source.systems.values()))))
         pairs = pair(source.references, source.systems, partial)
         for line in pairs.left_out:
             console.warn(line)
         if predictions:
             for path in captioned:
-                write_whole(path, to_csv(dict(zip(pairs.files, next(iter(pairs.systems.values())), strict=True))))
+                _write(path, to_csv(dict(zip(pairs.files, next(iter(pairs.systems.values())), strict=True))))
         evaluation = _scored(pairs, wanted, quiet)
         intervals = intervals_of([system.scores for system in evaluation.systems.values()], bootstrap)
         options = {"metrics": list(wanted), "bootstrap": bootstrap, "partial": partial, **source.options}
         context = Context(source.title, options, source.model, source.paper)
         for path in scored:
-            write_whole(path, to_json(as_data(evaluation, intervals, context)))
+            _write(path, to_json(as_data(evaluation, intervals, context)))
         if report:
             from ..report import render
 
             recordings = source.recordings or (_recordings(pairs, audio) if audio else {})
             with console.StepProgress("report", len(recordings), quiet) as progress:
-                write_whole(report, render(evaluation, intervals, context, recordings, report.parent, progress.update))
+                _write(report, render(evaluation, intervals, context, recordings, report.parent, progress.update))
         show(evaluation, intervals, context)
         if not quiet:
             for warning in evaluation.warnings:
@@ -165,6 +166,14 @@ def _check_outputs(paths: Sequence[Path], overwrite: bool) -> None:
             raise ConfigError(f"{path}: is there already; give another name, or --overwrite")
         if not path.parent.is_dir():
             raise ConfigError(f"{path}: no folder {path.parent}")
+
+
+def _write(path: Path, text: str) -> None:
+    from ..metrics.output import write_whole
+    from ..wholefile import advised
+
+    with advised("type the same command again, with --overwrite"):
+        write_whole(path, text)
 
 
 def _given(predictions: Sequence[Path], references: Path) -> _Source:
@@ -252,8 +261,13 @@ def _captioned(
 def _recordings(pairs: Pairs, audio: Path) -> dict[str, Path]:
     """Where the recordings of clips are, as far as they are there."""
     from ..errors import DataError
+    from ..within import find_within
 
-    found = {file: audio / file for file in pairs.files if (audio / file).is_file()}
+    found = {}
+    for file in pairs.files:
+        with suppress(DataError):  # a name that leads out of the folder is not in it
+            if (path := find_within(audio, file)).is_file():
+                found[file] = path
     if not found:
         raise DataError(f"{audio}: holds none of the recordings, such as {pairs.files[0]}")
     if len(found) < len(pairs.files):

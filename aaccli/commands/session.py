@@ -25,7 +25,7 @@ from ..data.clips import Clip, hold_out, read_captions, read_clotho
 from ..data.featurecache import FeatureCache
 from ..data.phrases import load_phrases
 from ..data.soundscapes import SoundscapeConfig
-from ..errors import CheckpointError, ConfigError, DataError, OutputError, TrainingError
+from ..errors import CheckpointError, ConfigError, DataError
 from ..metrics.evaluation import NAMES
 from ..metrics.output import write_whole
 from ..model.captioner import CaptionerNet
@@ -41,7 +41,7 @@ from ..training.survey import MEMO, LeftOut, Survey, tell
 from ..training.tagging import TaggingConfig
 from ..training.trainer import Trainer
 from ..vocabulary import Vocabulary
-from ..wholefile import reported
+from ..wholefile import advised, reported
 from .pretraining import sound_banks, train_a_tagger
 
 CONFIG, LEFT_OUT, STATE, TAGGER = "config.toml", "left_out.csv", "state", "tagger"
@@ -82,16 +82,20 @@ class Session:
         self.command = shlex.join(["aac", *sys.argv[1:]])
         self.team = Team()
         self.journal: Journal | None = None
+        self.asked: list[int] = []  # signals that have come
 
     def run(self, start: Init | None, read: Callable[[str], Init], resume: bool, device: torch.device) -> None:
         """Train, and raise typer.Exit where it was interrupted."""
         with (
+            advised("type the same command again, with --resume"),
             team(device) as (self.team, device),
             _silent(self.quiet or not self.team.first),
             _held(self.out) if self.team.first else nullcontext(),
         ):
             state = self._former_state(resume)
             if self.team.first:
+                if not resume:
+                    check_free(self.out)  # again: another may have come and gone meanwhile
                 if self.settings.tensorboard:
                     board_writer()  # not only after all recordings were checked
                 for name in ("best", "last"):
@@ -107,7 +111,7 @@ class Session:
                 result = self._train(run, state, progress)
         if result.interrupted:
             console.say(f"saved; go on with: aac train --out {shlex.quote(str(self.out))} --resume")
-            raise typer.Exit(console.INTERRUPTED)
+            raise typer.Exit(console.TERMINATED if signal.SIGTERM in self.asked else console.INTERRUPTED)
 
     def _former_state(self, resume: bool) -> dict[str, Any] | None:
         """The state to go on from."""
@@ -202,8 +206,8 @@ class Session:
     def _train(self, run: Run, state: dict[str, Any] | None, progress: console.StepProgress) -> Result:
         c = run.config
         workers = workers_for(self.settings.data.workers, self.team.count)
-        with loading(workers) as loader, _interrupts() as should_stop:
-            trainer = Trainer(run, loader, self.team, should_stop=should_stop)
+        with loading(workers) as loader, _interrupts(self.asked):
+            trainer = Trainer(run, loader, self.team, should_stop=lambda: bool(self.asked))
             if state:
                 trainer.restore(state)
                 console.say(f"going on after epoch {trainer.at.epoch}, step {trainer.at.step}")
@@ -271,14 +275,8 @@ class Session:
             **about,
         }
         info = CaptionerInfo(net.config, run.decoding, trained)
-        try:
-            save_captioner(
-                self.out / name, net, run.vocabulary, info, store, render_card(s, about, epoch, self.command)
-            )
-        except OutputError as error:
-            raise TrainingError(
-                f"{error}; make room, then go on with: aac train --out {shlex.quote(str(self.out))} --resume"
-            ) from error
+        card = render_card(s, about, epoch, self.command)
+        save_captioner(self.out / name, net, run.vocabulary, info, store, card)
 
     def _end(self, trainer: Trainer, result: Result) -> None:
         """Say how it ended; captions and scores of the best network, if its epoch made none."""
@@ -342,20 +340,18 @@ def _silent(wanted: bool) -> Iterator[None]:
 
 
 @contextmanager
-def _interrupts() -> Iterator[Callable[[], bool]]:
-    """Whether Ctrl-C was pressed, or the system asked to end; a second time stops at once."""
-    asked = False
+def _interrupts(asked: list[int]) -> Iterator[None]:
+    """Note signals that have come, Ctrl-C or SIGTERM; a second one stops at once."""
 
-    def ask(*_: object) -> None:
-        nonlocal asked
-        if asked:
-            raise KeyboardInterrupt
-        asked = True
+    def ask(number: int, _: object) -> None:
+        asked.append(number)
+        if len(asked) > 1:
+            raise console.Terminated if number == signal.SIGTERM else KeyboardInterrupt
         console.say("finishing the step, then saving; again: stop at once")
 
     former = {number: signal.signal(number, ask) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
-        yield lambda: asked
+        yield
     finally:
         for number, handler in former.items():
             signal.signal(number, handler)

@@ -177,8 +177,8 @@ def train(
     torchrun --nproc-per-node 8 -m aaccli train --clotho ./data
     ```
 
-    Stops when the validation clips are captioned no better. OUT/best is what `aac caption --model` takes. Ctrl-C
-    finishes the step and saves; `--resume` goes on from there.
+    Stops when the validation clips are captioned no better. OUT/best is what `aac caption --model` takes. Ctrl-C, or
+    SIGTERM, finishes the step and saves; `--resume` goes on from there.
     """
     with console.errors_to_exit_codes():
         from ..training.settings import as_toml, check_data, gather, merge, read_layer

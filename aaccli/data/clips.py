@@ -18,6 +18,7 @@ from ..errors import DataError
 from ..model.captioner import PAD, CaptionerNet
 from ..model.features import FrontEndConfig, LogMel
 from ..vocabulary import Vocabulary
+from ..within import find_within
 from .augment import DegradeConfig, degrade
 from .featurecache import FeatureCache
 from .soundscapes import Composer
@@ -36,6 +37,14 @@ class Clip:
     path: Path
     captions: tuple[str, ...]
     seconds: float = 0.0  # 0: not measured
+
+    @property
+    def is_there(self) -> bool:
+        """Whether there is such a file; there is none of a name too long for one, as a caption in its place is."""
+        try:
+            return self.path.is_file()
+        except OSError:
+            return False
 
 
 def read_clotho(directory: Path, missing_ok: bool = False) -> dict[str, list[Clip]]:
@@ -99,7 +108,7 @@ def read_captions(path: Path, folder: Path, missing_ok: bool = False) -> list[Cl
     Raises
     ------
     DataError
-        The csv or a column is missing, no row has a caption, or recordings are missing.
+        The csv or a column is missing, no row has a caption, a name leads out of the folder, or recordings are missing.
     """
     try:
         with path.open(encoding="utf-8-sig", newline="") as file:
@@ -109,25 +118,35 @@ def read_captions(path: Path, folder: Path, missing_ok: bool = False) -> list[Cl
             if not {"file_name", "youtube_id"} & set(names) or not columns:
                 raise DataError(f"{path}: columns file_name and caption_1, caption_2, ... (or caption) were expected")
             name_of = (lambda row: row["file_name"]) if "file_name" in names else _audiocaps_names(folder)
-            said: dict[str, list[str]] = {}
+            places: dict[str, Path] = {}
+            said: dict[Path, list[str]] = {}
             for row in reader:
                 name = name_of(row)
                 if not name:
                     raise DataError(f"{path}: line {reader.line_num} has no file_name")
-                said.setdefault(name, []).extend(c for c in map(row.get, columns) if c and c.strip())
+                if name not in places:
+                    places[name] = _place(folder, name, f"{path}: line {reader.line_num}")
+                said.setdefault(places[name], []).extend(c for c in map(row.get, columns) if c and c.strip())
     except (UnicodeDecodeError, csv.Error) as error:
         raise DataError(f"{path}: not a UTF-8 csv file ({error})") from error
     except OSError as error:
-        raise DataError(f"{path}: {error.strerror}") from error
-    clips = [Clip(folder / name, tuple(captions)) for name, captions in said.items() if captions]
+        raise DataError(f"{error.filename or path}: {error.strerror}") from error
+    clips = [Clip(place, tuple(captions)) for place, captions in said.items() if captions]
     if not clips:
         raise DataError(f"{path}: holds no caption")
-    missing = [] if missing_ok else [clip.path for clip in clips if not clip.path.is_file()]
+    missing = [] if missing_ok else [clip.path for clip in clips if not clip.is_there]
     if missing:
         raise DataError(
             f"{path}: {len(missing)} of {len(clips)} recordings are missing in {folder}, first {missing[0].name}"
         )
     return clips
+
+
+def _place(folder: Path, name: str, where: str) -> Path:
+    try:
+        return find_within(folder, name)
+    except DataError as error:
+        raise DataError(f"{where}: {error}") from error
 
 
 def _audiocaps_names(folder: Path) -> Callable[[dict[str, str]], str]:

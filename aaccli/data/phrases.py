@@ -77,7 +77,7 @@ def load_phrases(path: Path | None = None) -> PhraseBook:
     try:
         text = source.read_text(encoding="utf-8")
         table = json.loads(text) if source.name.lower().endswith(".json") else tomllib.loads(text)
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise DataError(f"{source}: cannot be read as a phrase book ({error})") from error
     if not isinstance(table, dict):
         raise DataError(f"{source}: a table of labels was expected")
@@ -85,6 +85,10 @@ def load_phrases(path: Path | None = None) -> PhraseBook:
         return PhraseBook([_entry(label, fields) for label, fields in table.items()])
     except DataError as error:
         raise DataError(f"{source}: {error}") from error
+
+
+def _says_something(part: Any) -> bool:
+    return isinstance(part, str) and any(map(str.isalnum, part))
 
 
 def _entry(label: str, fields: Any) -> Entry:
@@ -97,7 +101,7 @@ def _entry(label: str, fields: Any) -> Entry:
     if not isinstance(phrases, list) or not phrases:
         raise DataError(f"{label}: phrases is missing or empty")
     for phrase in phrases:
-        if not (isinstance(phrase, list) and len(phrase) == 3 and all(isinstance(p, str) and p for p in phrase)):
+        if not (isinstance(phrase, list) and len(phrase) == 3 and all(map(_says_something, phrase))):
             raise DataError(f'{label}: a phrase is ["a dog", "barks", "barking"], not {phrase!r}')
     for name in ("continuous", "background"):
         if not isinstance(fields.get(name, False), bool):

@@ -17,6 +17,7 @@ from torch import Tensor
 
 from .. import audio
 from ..errors import AudioError, DataError
+from ..within import find_within
 from .phrases import PhraseBook
 
 SILENCE = "silence"  # the label that needs no recording
@@ -74,7 +75,10 @@ def _read_manifest(manifest: Path) -> list[Recording]:
         raise DataError(f"{manifest}: {error.strerror}") from error
     if not rows:
         raise DataError(f"{manifest}: names no recording")
-    return [_recording(manifest.parent, row["file"], row["label"], row.get("fold") or "") for row in rows]
+    try:
+        return [_recording(manifest.parent, row["file"], row["label"], row.get("fold") or "") for row in rows]
+    except DataError as error:
+        raise DataError(f"{manifest}: {error}") from error
 
 
 def _hidden(path: Path) -> bool:
@@ -83,8 +87,9 @@ def _hidden(path: Path) -> bool:
 
 def _recording(directory: Path, file: str, label: str, fold: str) -> Recording:
     # crc32, not hash(): the same fold on every machine and every day.
-    number = int(fold) if fold.strip().isdecimal() else 1 + zlib.crc32(os.fsencode(file)) % FOLDS
-    return Recording(directory / file, label.strip(), number)
+    named = fold.strip().isdecimal() and len(fold.strip()) < 10
+    number = int(fold) if named else 1 + zlib.crc32(os.fsencode(file)) % FOLDS
+    return Recording(find_within(directory, file), label.strip(), number)
 
 
 def relabel(recordings: Sequence[Recording], book: PhraseBook, known_only: bool = False) -> list[Recording]:

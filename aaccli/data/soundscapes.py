@@ -25,19 +25,19 @@ class SoundscapeConfig:
     """What soundscapes are like. The paper has none: its recordings come with sentences."""
 
     silence: float = 0.04  # share of soundscapes that hold nothing
-    alone: float = 0.38  # share that hold one sound
-    two: float = 0.49  # share that hold two; the rest hold three
+    alone: float = 0.34  # share that hold one sound
+    two: float = 0.54  # share that hold two; the rest hold three
     as_recorded: float = 0.6  # share of single sounds that are the recording itself, no silence around it
     long_silence: float = 0.3  # share of the other single sounds that have seconds of silence before or after
     silence_seconds: float = 6.0  # which are at most as many
     looped: float = 0.06  # share of single sounds that are repeated up to a length
     loop_seconds: float = 30.0  # of at most as much
     overlap: float = 0.6  # share of two sounds that overlap rather than follow one another
-    bed: float = 0.35  # share of overlaps of two in which one lies under the other all the time, if it can
+    bed: float = 0.25  # share of overlaps of two in which one lies under the other all the time, if it can
     max_seconds: float = 5.0  # of one sound
     gap_seconds: float = 1.0  # silence between two sounds, at most
     repeat: float = 0.35  # share of short single events that come more than once
-    level_db: float = 6.0  # foreground sounds differ by up to this
+    level_db: float = 4.0  # foreground sounds differ by up to this
     bed_db: tuple[float, float] = (4.0, 14.0)  # a bed is fainter by this
     gain_db: float = 24.0  # the whole is made fainter than full scale by up to this
     full_weight: int = 20  # labels with as many recordings are drawn equally often; rarer ones less

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import shutil
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -23,10 +24,19 @@ SUMS = "SHA256SUMS"  # of what was unpacked: for what has no published checksum
 
 
 def cache_folder(given: Path | None = None) -> Path:
-    """The folder of the cache: ``given``, else AAC_CACHE, else the system's place for caches."""
-    if given or os.environ.get("AAC_CACHE"):
-        return (given or Path(os.environ["AAC_CACHE"])).expanduser().absolute()
-    return platformdirs.user_cache_path("aac", appauthor=False)
+    """The folder of the cache: ``given``, else AAC_CACHE, else the system's place for caches.
+
+    Raises
+    ------
+    FetchError
+        The user has no home folder, as in some containers. (Where all may write, others could have put files.)
+    """
+    try:
+        if given or os.environ.get("AAC_CACHE"):
+            return (given or Path(os.environ["AAC_CACHE"])).expanduser().absolute()
+        return platformdirs.user_cache_path("aac", appauthor=False)
+    except RuntimeError as error:
+        raise FetchError("this user has no home folder; say where to keep files: AAC_CACHE=FOLDER") from error
 
 
 def cnn10(cache: Path, source: Path | None = None, watch: Watch = nobody) -> Path:
@@ -65,7 +75,10 @@ def spice(cache: Path, source: Path | None = None, watch: Watch = nobody) -> Pat
 
 def spice_jars(cache: Path | None = None) -> Path | None:
     """The folder that holds the jars SPICE needs, or None where ``aac download spice`` has not been run."""
-    folder = CACHED["spice"].folder(cache or cache_folder())
+    try:
+        folder = CACHED["spice"].folder(cache or cache_folder())
+    except FetchError:  # no folder, nothing in it
+        return None
     whole = all((folder / name).is_file() for name in (*SPICE_JARS, SUMS))
     return folder if whole else None
 
@@ -73,7 +86,11 @@ def spice_jars(cache: Path | None = None) -> Path | None:
 def clotho_folders() -> list[Path]:
     """Folders where Clotho is looked for when none is named: AAC_CLOTHO alone, or ./data and the cache."""
     named = os.environ.get("AAC_CLOTHO")
-    return [Path(named)] if named else [Path("data"), cache_folder() / "clotho"]
+    if named:
+        return [Path(named)]
+    with suppress(FetchError):
+        return [Path("data"), cache_folder() / "clotho"]
+    return [Path("data")]
 
 
 @dataclass(frozen=True)

@@ -294,8 +294,9 @@ def _accept(response: httpx2.Response, asset: Asset, part: _Part) -> int | None:
     status, host = response.status_code, response.url.host
     told = re.fullmatch(r"bytes (?:(\d+)-\d+|\*)/(\d+|\*)", response.headers.get("Content-Range", ""))
     whole = int(told[2]) if told and told[2] != "*" else None
-    if asset.url.startswith("https:") and response.url.scheme != "https":
-        raise _GivenUpError(f"{asset.url} leads to {response.url}, which is not encrypted")
+    plain = [hop.url for hop in (*response.history, response) if hop.url.scheme != "https"]
+    if asset.url.startswith("https:") and plain:
+        raise _GivenUpError(f"{asset.url} leads to {plain[0]}, which is not encrypted")
     if status == 416 and whole == part.size:
         return whole  # all of it was there
     if status == 416 or (status == 206 and (not told or told[1] is None or int(told[1]) != part.size)):

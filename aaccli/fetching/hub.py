@@ -109,7 +109,7 @@ def files_of(name: HubName) -> list[HubFile]:
 def fetch(name: HubName, watch: Watch = nobody) -> Path:
     """Bring the Hub's present state of a model into the cache; raises as ``find`` does."""
     info = _ask(name)
-    total = sum(file.size for file in _wanted(name, info))
+    wanted = _wanted(name, info)
     origin: dict[str, Any] = {"library_name": "aac", "library_version": __version__}
     try:
         # First the file that tells whether the others are worth having.
@@ -119,10 +119,17 @@ def fetch(name: HubName, watch: Watch = nobody) -> Path:
         kind = config.get("format") if isinstance(config, dict) else None
         if kind != FORMAT:
             raise CheckpointError(f"{name} is no captioner of aac: the format of its config.json is {kind!r:.60}")
-        bars = _bars(watch, str(name), total)
+        bars = _bars(watch, str(name), sum(file.size for file in wanted))
+        for file in wanted:  # here and not in snapshot_download's threads, which Ctrl-C would wait for
+            hf_hub_download(name.repo, file.name, revision=info.sha, tqdm_class=bars, **origin)
         folder = Path(
             snapshot_download(
-                name.repo, revision=name.revision, allow_patterns=list(FILES), tqdm_class=bars, max_workers=1, **origin
+                name.repo,
+                revision=name.revision,
+                allow_patterns=list(FILES),
+                tqdm_class=_silent,
+                max_workers=1,
+                **origin,
             )
         )
     except (HfHubHTTPError, httpx2.HTTPError, OSError, ValueError) as error:
@@ -254,18 +261,20 @@ def remove(name: HubName) -> int:
 
 
 def _bars(watch: Watch, name: str, total: int) -> type[tqdm]:
-    """A progress bar of the Hub's kind that draws nothing and tells who watches."""
+    """Progress bars of the Hub's kind, one a file, that draw nothing and tell who watches of all files together."""
+    came = 0
 
     class Bar(tqdm):
         def __init__(self, *args: Any, **kwargs: Any) -> None:
-            self.counts = kwargs.get("desc") == "Downloading bytes"
-            self.came = 0
+            # What comes as chunks of many files is told of twice: as it comes, and as it is put together.
+            self.counts = not str(kwargs.get("desc")).endswith("reconstructing file")
             super().__init__(*args, **{**kwargs, "disable": True})
 
         def update(self, n: float | None = 1) -> bool | None:
+            nonlocal came
             if self.counts:
-                self.came += int(n or 0)
-                watch(Progress(name, self.came, total))
+                came += int(n or 0)
+                watch(Progress(name, came, total))
             return super().update(n)
 
     return Bar

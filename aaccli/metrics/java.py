@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
+import sys
 import tempfile
 import threading
 from collections.abc import Iterator, Sequence
@@ -161,6 +162,7 @@ def running(name: str, arguments: Sequence[str | Path], seconds: float, folder: 
                     stdin=subprocess.PIPE,
                     stdout=subprocess.PIPE,
                     stderr=stderr,
+                    env=_environment(),
                     encoding="utf-8",
                     errors="replace",
                 )
@@ -183,6 +185,12 @@ def running(name: str, arguments: Sequence[str | Path], seconds: float, folder: 
             process.wait()
             for pipe in (process.stdin, process.stdout):
                 _close(pipe)
+
+
+def _environment() -> dict[str, str]:
+    """The own one, but Java reads names of files as Python writes them; in the locale C it takes them for ASCII."""
+    utf8 = sys.getfilesystemencoding() == "utf-8" and os.name == "posix"
+    return {**os.environ, "LC_ALL": "C.UTF-8"} if utf8 else dict(os.environ)
 
 
 def _close(pipe: IO[str] | None) -> None:

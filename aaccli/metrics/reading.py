@@ -104,6 +104,8 @@ def _file(row: Row) -> str:
     name = row.values[column]
     if not isinstance(name, str | int) or not str(name).strip():
         raise DataError(f"{row.where}: has no {column}")
+    if not _can_be_written(str(name), "surrogateescape"):  # names that are not UTF-8 are bytes in aac's own JSON
+        raise DataError(f"{row.where}: {name!r} holds half of a character")
     return unicodedata.normalize("NFC", str(name))
 
 
@@ -115,7 +117,18 @@ def _caption(row: Row, name: str, caption: Any) -> str:
     if not caption or not any(map(str.isalnum, caption)):
         why = row.values.get("error")
         raise DataError(f"{row.where}: the caption of {name} is empty" + (f" ({why})" if why else ""))
+    if not _can_be_written(caption):
+        raise DataError(f"{row.where}: the caption of {name} holds half of a character: {caption!r}")
     return caption
+
+
+def _can_be_written(text: str, errors: str = "strict") -> bool:
+    """Whether a text is UTF-8; JSON's escapes can say what is not, half of an emoji."""
+    try:
+        text.encode("utf-8", errors)
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _has(row: Row) -> str:
@@ -195,6 +208,8 @@ def _json(path: Path, text: str, line: int) -> Any:
         return json.loads(text)
     except json.JSONDecodeError as error:
         raise DataError(f"{path}: line {line + error.lineno - 1}: not JSON ({error.msg})") from error
+    except ValueError as error:  # a number of thousands of digits
+        raise DataError(f"{path}: cannot be read as JSON ({error})") from error
     except RecursionError as error:
         raise DataError(f"{path}: nested too deep") from error
 
@@ -248,7 +263,11 @@ def _unpaired(prefix: str, what: str, of: Mapping[str, Any], among: Mapping[str,
 
 
 def _match(name: str, captions: Mapping[str, str], references: Mapping[str, Any]) -> Mapping[str, str]:
-    """Captions under the references' names."""
+    """Captions under the references' names; those of Windows, with backslashes, are other ways to write the same."""
+    slashed = {file.replace("\\", "/"): file for file in references}
+    if len(slashed) == len(references):
+        renamed = {slashed.get(file.replace("\\", "/"), file): caption for file, caption in captions.items()}
+        captions = renamed if len(renamed) == len(captions) else captions
     if any(file in references for file in captions):
         return captions
     by_base: dict[str, str] = {}

@@ -121,7 +121,8 @@ def resample(waveform: Tensor, from_rate: int, to_rate: int) -> Tensor:
     Rates with hardly a common factor (44101 to 44100 Hz) would need a filter bank of gigabytes: their ratio is
     rounded, which changes the pitch by less than anybody hears.
     """
-    ratio = Fraction(to_rate, from_rate).limit_denominator(MAX_RATIO)
+    # Both of its numbers are kept small: the filter bank has as many filters as the one, as long as the other.
+    ratio = Fraction(to_rate, from_rate).limit_denominator(max(1, MAX_RATIO * min(from_rate, to_rate) // to_rate))
     if ratio == 1:
         return waveform
     return torchaudio.functional.resample(waveform, ratio.denominator, ratio.numerator)

@@ -14,9 +14,8 @@ from __future__ import annotations
 import json
 import os
 import time
-from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -28,49 +27,20 @@ from torch.nn import functional as F
 
 from ..checkpoints import TaggerInfo, save_tagger
 from ..config import to_dict
-from ..data.augment import DegradeConfig, degrade
+from ..data.augment import degrade
 from ..data.phrases import load_phrases
-from ..data.sounds import SILENCE, Recording, SoundBank, crop, faint_noise, read_sounds, relabel, split
-from ..data.soundscapes import active_level
+from ..data.sounds import SILENCE, Recording, SoundBank, read_sounds, relabel, split
 from ..errors import TrainingError
 from ..model.cnn10 import WIDTH, Tagger, mean_max
-from ..model.features import FrontEndConfig, LogMel, resample
+from ..model.features import LogMel, resample
 from ..model.winograd import use_winograd
 from ..training.runs import read_init
 from ..training.tagging import TAGGING_CNN10, AveragedWeights, TaggingConfig, score_tagger
 from . import teacher
+from .lessons import FRONT_END, DistillConfig, Lessons, held_out_mixtures
 
-# Half the paper's frames a second: half the work for hardly a worse ear, and the window grows with the hop.
-# Nothing above 8 kHz: most recordings of ESC-50 hold nothing there and some labels do, so that a network that hears
-# it tells labels by it, and fails on recordings of other people (34 of 45 clips named, 15 with the top filled).
-FRONT_END = FrontEndConfig(window=2048, hop=1024, fmax=8000.0)
 TOKEN_FRAMES = 16  # log-mel frames to one step of CNN10's sequence
 DROWNED = 10**-2.5  # a sound of less than this share of the other's power in a patch is not heard there
-
-
-@dataclass(frozen=True)
-class DistillConfig:
-    """How CNN10 is taught."""
-
-    steps: int = 40000
-    batch_size: int = 16
-    seconds: float = 2.0  # length of a crop
-    learning_rate: float = 1e-3  # Adam; constant after the warm-up, then down to zero in a straight line
-    warmup_steps: int = 300
-    head_steps: int = 0  # first of all, in which only what is new beside a CNN10 that has learned already is trained
-    cooldown: float = 0.25  # share of the steps in which the learning rate falls
-    ema: float = 0.999
-    teacher_weight: float = 1.0  # of the embeddings' squared error, beside the labels' cross-entropy
-    head_dropout: float = 0.2
-    full_weight: int = 20  # labels with as many recordings are drawn equally often; rarer ones less, down to a tenth
-    unlabelled: float = 0.12  # share of crops from recordings of no known label, which only the teacher speaks of
-    mixup: float = 0.7  # share of crops that are two sounds
-    mixup_db: float = 4.0  # they differ in level by up to this
-    speed: float = 0.15  # a crop is played faster or slower, pitch and all, by up to this
-    degrade: DegradeConfig = field(default_factory=DegradeConfig)
-    save_minutes: float = 5.0
-    validate_steps: int = 2000
-    seed: int = 0
 
 
 class Pupil(nn.Module):
@@ -95,58 +65,6 @@ def overlap(tokens: int, patches: int) -> Tensor:
     starts, begins = torch.arange(tokens) * token, torch.arange(patches)[:, None] * hop
     shared = (torch.minimum(starts + token, begins + length) - torch.maximum(starts, begins)).clamp_min(0)
     return shared / shared.sum(1, keepdim=True)
-
-
-class Lessons:
-    """Draws crops: what CNN10 hears, what the teacher hears, and the labels."""
-
-    def __init__(self, bank: SoundBank, labels: Sequence[str], config: DistillConfig) -> None:
-        self.bank, self.labels, self.config = bank, list(labels), config
-        weights = [min(1.0, max(0.1, len(bank.by_label.get(x, ())) / config.full_weight)) for x in self.labels]
-        weights[self.labels.index(SILENCE)] = 0.5
-        self.weights = np.array(weights) / sum(weights)
-        self.others = [r for r in bank.recordings if r.label not in set(self.labels)]
-        self.samples = round(config.seconds * bank.sample_rate)
-
-    def batch(self, step: int) -> tuple[Tensor, Tensor]:
-        """Sounds (B, 2, samples), which CNN10 hears as their sum, and targets (B, labels).
-
-        The second sound is zeros where there is but one; a row of zeros in the targets is no known label.
-        """
-        random = np.random.default_rng([self.config.seed, step])
-        rows = [self._row(random) for _ in range(self.config.batch_size)]
-        return torch.stack([w for w, _ in rows]), torch.stack([t for _, t in rows])
-
-    def _row(self, random: np.random.Generator) -> tuple[Tensor, Tensor]:
-        waveform, target = self._sound(random)
-        second, silence = torch.zeros_like(waveform), self.labels.index(SILENCE)
-        if random.random() < self.config.mixup and target[silence] == 0:
-            other, more = self._sound(random)
-            if more[silence] == 0:
-                second = other * 10 ** (random.uniform(-1, 1) * self.config.mixup_db / 20)
-                known = target.any() and more.any()  # half known is unknown
-                target = (target + more) / 2 if known else torch.zeros(len(self.labels))
-        sounds = torch.stack((waveform, second))
-        peak = sounds.sum(0).abs().max()
-        if target[silence] == 0 and peak > 0:
-            sounds = sounds * (0.9 / peak)
-        return sounds, target
-
-    def _sound(self, random: np.random.Generator) -> tuple[Tensor, Tensor]:
-        target = torch.zeros(len(self.labels))
-        if self.others and random.random() < self.config.unlabelled:
-            waveform = self.bank.waveform(self.others[random.integers(len(self.others))])
-        else:
-            index = int(random.choice(len(self.labels), p=self.weights))
-            target[index] = 1.0
-            if self.labels[index] == SILENCE:
-                return faint_noise(self.samples, random), target
-            waveform = self.bank.pick(self.labels[index], random)
-        speed = 1 + random.uniform(-1, 1) * self.config.speed if random.random() < 0.6 else 1.0
-        piece = crop(waveform, round(self.samples * speed), random)
-        if speed != 1.0:
-            piece = F.interpolate(piece[None, None], size=self.samples, mode="linear")[0, 0]
-        return piece / active_level(piece, self.bank.sample_rate), target
 
 
 def learning_rate(step: int, config: DistillConfig) -> float:
@@ -239,8 +157,7 @@ class Lab:
         self.ahead = self.pool.submit(self.prepare, self.step + 1)
         torch.manual_seed(c.seed * 1_000_003 + self.step)  # dropout, masks
         self.pupil.train()
-        heads_only = self.step < c.head_steps
-        self.pupil.tagger.cnn10.train(not heads_only).requires_grad_(not heads_only)
+        self._hold()
         logits, embeddings = self.pupil(lesson.logmel, lesson.goal.shape[1])
         known = lesson.targets.sum(1) > 0
         labelling = F.cross_entropy(logits[known], lesson.targets[known])
@@ -255,6 +172,16 @@ class Lab:
         self.step += 1
         return {"labels": labelling.item(), "teacher": teaching.item()}
 
+    def _hold(self) -> None:
+        """Keep from learning what stays as it is: all of CNN10 first of all, its first blocks always."""
+        cnn10, fixed = self.pupil.tagger.cnn10, self.config.fixed_blocks
+        held: list[nn.Module] = [cnn10.bn0, *cnn10.blocks[:fixed]] if fixed else []
+        if self.step < self.config.head_steps:
+            held = [cnn10]
+        cnn10.requires_grad_(True)
+        for module in held:
+            module.eval().requires_grad_(False)
+
     def score(self) -> dict[str, float]:
         """Tag the held-out recordings with the averaged weights; the averaged tagger is saved beside."""
         pupil = Pupil(len(self.labels), self.config)
@@ -262,24 +189,18 @@ class Lab:
         tagger = pupil.eval().tagger
         config = TaggingConfig(validation_seconds=10.0)
         score = score_tagger(tagger, self.logmel, self.held_out, self.labels, config, self.step)
-        among = self.score_mixtures(tagger)
+        among = self._score_mixtures(tagger)
         trained = {"config": to_dict(self.config), "step": self.step, "score": to_dict(score)}
         save_tagger(self.out / "tagger", tagger, TaggerInfo(FRONT_END, TAGGING_CNN10, tuple(self.labels), trained))
         return {"loss": score.loss, "top1": score.top1, "top3": score.top3, **among}
 
     @torch.no_grad()
-    def score_mixtures(self, tagger: Tagger, count: int = 200, seconds: float = 5.0) -> dict[str, float]:
-        """Share of held-out sounds at the same time, equally loud, of which both are among the first two or four."""
-        random, rate = np.random.default_rng(self.config.seed), FRONT_END.sample_rate
-        pairs = [random.integers(len(self.held_out), size=2) for _ in range(count)]
+    def _score_mixtures(self, tagger: Tagger) -> dict[str, float]:
+        """Share of held-out sounds at the same time of which both are among the first two, or four."""
         told = []
-        for first, second in (tuple(self.held_out[i] for i in pair) for pair in pairs):
-            if first[0].label == second[0].label:
-                continue
-            sounds = [crop(waveform, round(seconds * rate), random) for _, waveform in (first, second)]
-            mixture = torch.stack([sound / active_level(sound, rate) for sound in sounds]).sum(0)
-            best = tagger(self.logmel(mixture[None] * (0.9 / mixture.abs().max())))[0].topk(4).indices.tolist()
-            told.append([{self.labels.index(r.label) for r, _ in (first, second)} <= set(best[:n]) for n in (2, 4)])
+        for mixture, *labels in held_out_mixtures(self.held_out, FRONT_END.sample_rate):
+            best = tagger(self.logmel(mixture[None]))[0].topk(min(4, len(self.labels))).indices.tolist()
+            told.append([{self.labels.index(label) for label in labels} <= set(best[:n]) for n in (2, 4)])
         return dict(zip(("both2", "both4"), np.mean(told, axis=0).tolist(), strict=True)) if told else {}
 
     def save(self) -> None:
@@ -353,6 +274,7 @@ def main(
     fold: Annotated[int, typer.Option(help="Fold that is held out; 0 trains on all, and measures nothing.")] = 4,
     init: Annotated[Path | None, typer.Option(help="Tagger or captioner whose CNN10 to start from.")] = None,
     head_steps: Annotated[int, typer.Option(help="First steps in which that CNN10 stays as it is.")] = 0,
+    fixed_blocks: Annotated[int, typer.Option(help="First blocks of it that stay so.")] = 0,
     steps: int = DistillConfig.steps,
     learning_rate: float = DistillConfig.learning_rate,
     cooldown: float = DistillConfig.cooldown,
@@ -373,6 +295,7 @@ def main(
     config = DistillConfig(
         steps=steps,
         head_steps=head_steps,
+        fixed_blocks=fixed_blocks,
         learning_rate=learning_rate,
         cooldown=cooldown,
         mixup=mixup,

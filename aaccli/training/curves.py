@@ -137,6 +137,9 @@ def _examples(epochs: Sequence[dict[str, Any]]) -> str:
     if told is None:
         return ""
     items = "".join(
-        f"<li><q>{escape(x['caption'])}</q><br>{escape(' / '.join(x['references']))}</li>" for x in told["examples"]
+        # Of bdi, so that a text which is written from right to left turns none of the others.
+        f"<li><q><bdi>{escape(x['caption'])}</bdi></q><br>"
+        f"{' / '.join(f'<bdi>{escape(r)}</bdi>' for r in x['references'])}</li>"
+        for x in told["examples"]
     )
     return f"<h2>Captions after epoch {told['epoch']}, and what people said</h2><ol>{items}</ol>"

@@ -83,7 +83,8 @@ def _line(entry: dict[str, Any]) -> str:
 def _read(path: Path) -> list[dict[str, Any]]:
     """The entries of a file; the last line of a run that was killed may be cut short."""
     try:
-        lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
+        # Not splitlines: captions may hold what else ends a line, U+2028 for one.
+        lines = path.read_text(encoding="utf-8", errors="replace").split("\n")
     except OSError:
         return []
     entries = []

@@ -5,6 +5,7 @@ They are laid over each other: the defaults, the recipe, a file, the command lin
 
 from __future__ import annotations
 
+import re
 import tomllib
 from collections.abc import Callable
 from dataclasses import dataclass, field, fields
@@ -73,6 +74,7 @@ RECIPES: dict[str, Layer] = {
     "base-encoder+pann": _row("cnn10", "none", 0),
 }
 BEST = "base+pann+l1"
+CONTROL = re.compile(r"[\0-\x1f\x7f]")  # what no comment of TOML may hold
 # What may change when a run is taken up again: where and how long it runs, and what mends a loss that explodes.
 FREE = {
     "store",
@@ -87,10 +89,11 @@ FREE = {
 def read_layer(path: Path) -> Layer:
     """Settings of a TOML file; raises ConfigError where it is none."""
     try:
-        return tomllib.loads(path.read_text(encoding="utf-8"))
+        # surrogateescape: paths that are not UTF-8 are written as the bytes they are.
+        return tomllib.loads(path.read_text(encoding="utf-8", errors="surrogateescape"))
     except OSError as error:
         raise ConfigError(f"{path}: {error.strerror}") from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except (ValueError, RecursionError) as error:  # tomllib's own, numbers of thousands of digits, tables too deep
         raise ConfigError(f"{path}: not a TOML file ({error})") from error
 
 
@@ -169,7 +172,8 @@ def check_data(layer: Layer) -> None:
 
 def as_toml(settings: Settings, head: str = "") -> str:
     """Settings as what ``--config`` reads."""
-    return "".join(f"# {line}\n" for line in head.splitlines()) + to_toml(to_dict(settings)) + "\n"
+    comments = "".join(f"# {CONTROL.sub('?', line)}\n" for line in head.splitlines())
+    return comments + to_toml(to_dict(settings)) + "\n"
 
 
 def changes(former: Settings, now: Settings) -> list[str]:

@@ -67,7 +67,7 @@ class Survey:
 
     def _measure(self, clip: Clip) -> float | LeftOut:
         path, shortest = clip.path, self.front_end.min_samples / self.front_end.sample_rate
-        if not path.is_file():
+        if not clip.is_there:
             return LeftOut(path, "missing", "no such file")
         name, status = str(path), path.stat()
         state = [status.st_size, status.st_mtime_ns]

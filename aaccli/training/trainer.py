@@ -88,7 +88,7 @@ class Trainer:
         self.net.rlssr.requires_grad_(self.net.config.rlssr.distance != "none")
         self.parameters = [p for p in self.net.parameters() if p.requires_grad]
         self.optimizer = _optimizer(self.parameters, self.config)
-        self.dtype = pick_precision(self.config, self.net.device)
+        self.dtype = pick_precision(self.config.precision, self.net.device)
         self.scaler = scaler(self.dtype, self.net.device)
         if self.dtype == torch.float32:
             use_winograd(self.net.cnn10)

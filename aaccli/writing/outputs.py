@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from itertools import count
+from itertools import count, takewhile
 from pathlib import Path
 from typing import Any, BinaryIO, Protocol
 
@@ -165,8 +165,14 @@ class FileOutput(_Kept):
     def __init__(
         self, path: Path, writer: Writer, settings: dict[str, Any], overwrite: bool, retry_failed: bool
     ) -> None:
+        if path.is_symlink():
+            path = Path(os.path.realpath(path))  # what it leads to is the output, and what is locked
         if not path.parent.is_dir():
             raise ConfigError(f"{path}: no folder {path.parent}")
+        if path.exists() and not path.is_file():  # a device or a pipe would be replaced by a file
+            raise ConfigError(
+                f"{path}: is not a file; captions go on from there only in one, or to stdout without --out"
+            )
         super().__init__(path.with_name(f".{path.name}{JOURNAL_SUFFIX}"), settings, overwrite, retry_failed)
         self.path = path
         self.writer = writer
@@ -185,8 +191,7 @@ class FileOutput(_Kept):
                 raise ConfigError(f"{self.path}: was changed since aac wrote it; move it away, or --overwrite")
         done, todo = self._plan(sources)
         if goes_on:
-            # Without rows it is the beginning of what any journal says, the former and the one that comes now.
-            replace_file(self.path, [self.writer.head(), self.writer.foot()])
+            self._keep_common(done)
         else:
             self.journal.remove()
         self.journal.start(done)
@@ -194,23 +199,30 @@ class FileOutput(_Kept):
         self.appender = self.journal.appender()
         return todo
 
+    def _keep_common(self, done: Sequence[Record]) -> None:
+        """Cut the file to what both journals begin with, the former and the one that comes: either can then draw it."""
+        former, now = (list(self._drawing(records)) for records in (self.journal.records.values(), done))
+        common = [ours for ours, _ in takewhile(lambda both: both[0] == both[1], zip(former, now, strict=False))]
+        if len(common) < len(former):
+            replace_file(self.path, [*common, self.writer.foot()])
+
     def _is_as_drawn(self) -> bool:
         """Whether the file is what the journal says, or the beginning of that, as a crash leaves it."""
         with reported(self.path):
             content = self.path.read_bytes()
-        drawn, foot = b"".join(self._drawing()), self.writer.foot()
+        drawn, foot = b"".join(self._drawing(self.journal.records.values())), self.writer.foot()
         return any(drawn.startswith(content.removesuffix(foot[:n])) for n in range(len(foot) + 1))
 
-    def _drawing(self) -> Iterator[bytes]:
+    def _drawing(self, records: Iterable[Record]) -> Iterator[bytes]:
         """Head and rows up to the first place that is not done."""
         yield self.writer.head()
-        for place, record in enumerate(sorted(self.journal.records.values(), key=lambda record: record.place)):
+        for place, record in enumerate(sorted(records, key=lambda record: record.place)):
             if record.place != place:
                 break
             yield self.writer.rows(record.caption, first=place == 0)
 
     def _draw(self) -> None:
-        drawing = list(self._drawing())
+        drawing = list(self._drawing(self.journal.records.values()))
         self.next, self.end = len(drawing) - 1, sum(map(len, drawing))
         later = (r for r in self.journal.records.values() if r.place >= self.next)
         self.waiting = {record.place: record.caption for record in later}
@@ -232,7 +244,8 @@ class FileOutput(_Kept):
         if rows:
             with reported(self.path):
                 self.file.seek(self.end)
-            append_whole(self.file, b"".join(rows) + self.writer.foot(), self.path)
+            foot = self.writer.foot()
+            append_whole(self.file, b"".join(rows) + foot, self.path, over=foot)
             self.end += sum(map(len, rows))
 
     def finish(self) -> Tally:

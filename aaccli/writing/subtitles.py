@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import re
 import textwrap
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 
 from ..captioning.captioner import Window
 
+ARROW = re.compile("-{2,}>")
 LINE = 42  # characters; the width that subtitle guidelines agree on
 
 
@@ -28,9 +30,9 @@ def cues(windows: Iterable[Window]) -> Iterator[Window]:
 
 def srt(windows: Sequence[Window]) -> str:
     """SubRip: number, times, text, an empty line."""
-    # An arrow in a text would be read as times.
+    # An arrow in a text would be read as times, a longer one too.
     return "".join(
-        f"{number}\n{_time(cue.start, ',')} --> {_time(cue.end, ',')}\n{_text(cue.caption).replace('-->', '->')}\n\n"
+        f"{number}\n{_time(cue.start, ',')} --> {_time(cue.end, ',')}\n{ARROW.sub('->', _text(cue.caption))}\n\n"
         for number, cue in enumerate(cues(windows), start=1)
     )
 

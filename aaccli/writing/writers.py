@@ -195,7 +195,10 @@ def printable(text: str) -> str:
 
 def encoded(text: str) -> bytes:
     """UTF-8; names that are not UTF-8 are written as the bytes they are."""
-    return text.encode("utf-8", "surrogateescape")
+    try:
+        return text.encode("utf-8", "surrogateescape")
+    except UnicodeEncodeError:  # half of a character that stands for no byte, as Windows allows in names
+        return text.encode("utf-8", "backslashreplace")
 
 
 def _of_window(window: Window) -> dict[str, Any]:
