@@ -40,7 +40,7 @@ class SoundscapeConfig:
     level_db: float = 4.0  # foreground sounds differ by up to this
     bed_db: tuple[float, float] = (4.0, 14.0)  # a bed is fainter by this
     gain_db: float = 24.0  # the whole is made fainter than full scale by up to this
-    full_weight: int = 20  # labels with as many recordings are drawn equally often; rarer ones less
+    full_weight: int = 60  # labels with as many recordings are drawn equally often, music and speech; others less
     captions: int = 5  # sentences each
 
 
