@@ -304,28 +304,33 @@ def test_page_needs_nothing_from_elsewhere(page):
     assert "&lt;i&gt;<mark>roof</mark>&lt;/i&gt;" in text
 
 
-def test_page_in_a_browser(page):
-    """No error, sorts by mouse and keyboard, finds, plays what is embedded and what is linked, light and dark."""
+@pytest.fixture
+def browser():
     playwright = pytest.importorskip("playwright.sync_api", reason="no playwright")
     chromium = shutil.which("chromium") or shutil.which("google-chrome")
     if not chromium:
         pytest.skip("no Chromium")
     with playwright.sync_playwright() as p:
         browser = p.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
-        for scheme in ("light", "dark"):
-            view = browser.new_page(color_scheme=scheme, viewport={"width": 1200, "height": 900})
-            said = []
-            view.on("console", lambda message, said=said: said.append(message.text))
-            view.on("pageerror", lambda error, said=said: said.append(str(error)))
-            view.on("request", lambda request, said=said: request.url[:4] == "http" and said.append(request.url))
-            view.goto(page.as_uri())
-            background = view.evaluate("getComputedStyle(document.body).backgroundColor")
-            assert (sum(map(int, background[4:-1].split(","))) > 384) == (scheme == "light")
-            check_sorting(view)
-            check_playing(view)
-            assert said == []
-            view.close()
+        yield browser
         browser.close()
+
+
+def test_page_in_a_browser(page, browser):
+    """No error, sorts by mouse and keyboard, finds, plays what is embedded and what is linked, light and dark."""
+    for scheme in ("light", "dark"):
+        view = browser.new_page(color_scheme=scheme, viewport={"width": 1200, "height": 900})
+        said = []
+        view.on("console", lambda message, said=said: said.append(message.text))
+        view.on("pageerror", lambda error, said=said: said.append(str(error)))
+        view.on("request", lambda request, said=said: request.url[:4] == "http" and said.append(request.url))
+        view.goto(page.as_uri())
+        background = view.evaluate("getComputedStyle(document.body).backgroundColor")
+        assert (sum(map(int, background[4:-1].split(","))) > 384) == (scheme == "light")
+        check_sorting(view)
+        check_playing(view)
+        assert said == []
+        view.close()
 
 
 HOSTILE = {  # by their names, and by what is said of them
@@ -370,24 +375,17 @@ def test_names_and_captions_are_text_and_no_html(hostile_pages):
     assert all(html.escape(name) in report_text for name in HOSTILE)
 
 
-def test_no_name_or_caption_acts_in_a_browser(hostile_pages):
-    playwright = pytest.importorskip("playwright.sync_api", reason="no playwright")
-    chromium = shutil.which("chromium") or shutil.which("google-chrome")
-    if not chromium:
-        pytest.skip("no Chromium")
-    with playwright.sync_playwright() as p:
-        browser = p.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
-        for page in hostile_pages:
-            view, happened = browser.new_page(), []
-            view.on("dialog", lambda dialog, said=happened: (said.append(dialog.message), dialog.dismiss()))
-            view.on("console", lambda message, said=happened: said.append(message.text))
-            view.on("pageerror", lambda error, said=happened: said.append(str(error)))
-            view.goto(page.as_uri())
-            assert happened == []
-            if page == hostile_pages[0]:
-                assert names(view) == list(HOSTILE)
-            view.close()
-        browser.close()
+def test_no_name_or_caption_acts_in_a_browser(hostile_pages, browser):
+    for page in hostile_pages:
+        view, happened = browser.new_page(), []
+        view.on("dialog", lambda dialog, said=happened: (said.append(dialog.message), dialog.dismiss()))
+        view.on("console", lambda message, said=happened: said.append(message.text))
+        view.on("pageerror", lambda error, said=happened: said.append(str(error)))
+        view.goto(page.as_uri())
+        assert happened == []
+        if page == hostile_pages[0]:
+            assert names(view) == list(HOSTILE)
+        view.close()
 
 
 def names(view):
