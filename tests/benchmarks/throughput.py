@@ -125,7 +125,9 @@ def rows_of(
     parts: tuple[CaptionerNet, Vocabulary, CaptionerInfo], files: Sequence[Path], size: Size, title: str
 ) -> None:
     net, vocabulary, info = parts
-    ready, missing = variants(*parts)
+    # The reference does not know of words said before.
+    info = replace(info, decoding=replace(info.decoding, no_repeat_ngram=0, no_repeat_words=False))
+    ready, missing = variants(net, vocabulary, info)
     reference = Reference(copy.deepcopy(net).eval(), info.decoding)
     said: dict[str, list[str]] = {}
 
