@@ -180,17 +180,19 @@ def test_a_frame_reaches_the_steps_around_it_and_no_other(frame):
 # --- the beam and greedy decoding ---
 
 
-def test_a_wider_beam_finds_likelier_captions():
-    """Over many clips. Not of each: a beam can drop the words that greedy decoding begins with, and does of few."""
+@pytest.mark.parametrize("length_penalty", [0.0, 0.5, 1.0])
+def test_no_beam_finds_less_than_greedy_decoding(length_penalty):
+    """A plain beam does, of one clip in twenty or so: it drops the words that greedy decoding begins with."""
     gains = []
     for seed in range(12):
         memory = memory_of(toy_net(seed), 5, 3, 8)
-        greedy, found = (
-            search(toy_net(seed), memory, beam_size=size, max_words=8, length_penalty=0.0) for size in (1, 4)
+        greedy, *wider = (
+            search(toy_net(seed), memory, beam_size=size, max_words=8, length_penalty=length_penalty)
+            for size in (1, 2, 3, 4)
         )
-        gains += [b[0].log_probability - g[0].log_probability for b, g in zip(found, greedy, strict=True)]
-    assert np.mean(gains) > 0.1
-    assert np.mean(np.array(gains) < -1e-4) < 0.05
+        gains += [b[0].rank - g[0].rank for found in wider for b, g in zip(found, greedy, strict=True)]
+    assert min(gains) > -1e-4
+    assert np.mean(gains) > 0.01
 
 
 @pytest.fixture(scope="module")
@@ -213,8 +215,7 @@ def scene(kind: str, rate: int) -> Tensor:
     return torch.from_numpy(made[kind].astype(np.float32))
 
 
-def test_the_default_models_beam_finds_what_ranks_higher_than_greedy_decoding(default):
-    """Of nearly every scene: a beam may drop the beginning of what ranks higher in the end."""
+def test_the_default_models_beam_ranks_no_lower_than_greedy_decoding(default):
     gains = []
     for kind in ("rain", "surf", "engine", "chirps", "clicks", "bell"):
         waveform = scene(kind, default.info.model.front_end.sample_rate)
@@ -223,7 +224,7 @@ def test_the_default_models_beam_finds_what_ranks_higher_than_greedy_decoding(de
             for size in (1, 4)
         )
         gains.append(found - greedy)
-    assert sum(gain >= -1e-5 for gain in gains) >= 5
+    assert min(gains) > -1e-5
     assert np.mean(gains) > 0.05
 
 

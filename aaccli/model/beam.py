@@ -1,4 +1,4 @@
-"""Batched beam search."""
+"""Batched beam search, never worse than greedy decoding."""
 
 from __future__ import annotations
 
@@ -65,6 +65,9 @@ def beam_search(
 ) -> list[list[Hypothesis]]:
     """Find the best captions of a batch of clips.
 
+    A beam drops what ranks low at a word, be it the beginning of what would rank high in the end. So a lane of greedy
+    decoding runs beside it: its caption is always among those that are ranked.
+
     Parameters
     ----------
     net : CaptionerNet
@@ -78,44 +81,48 @@ def beam_search(
     Returns
     -------
     list of list of Hypothesis
-        For each clip up to ``beam_size`` captions, best first. Equal ranks are ordered by their ids,
-        so that the same model and clip give the same caption every time.
+        For each clip up to ``beam_size`` captions, best first; the first ranks no lower than greedy decoding's. Equal
+        ranks are ordered by their ids, so that the same model and clip give the same caption every time.
     """
     batch, beam = memory.encoded.shape[0], config.beam_size
+    lanes = beam + 1 if beam > 1 else 1
     if config.no_repeat_words and not families:
         raise ValueError("no_repeat_words needs the families of words")
     device = memory.encoded.device
     caches = net.decoder.start(memory.encoded)
     words = torch.full((batch, 1), START, device=device)
     logprobs, caches = net.step(words, caches, memory.inside)
-    memory, vocabulary = memory.repeat(beam), logprobs.shape[1]
-    caches = [cache.repeat(beam) for cache in caches]
+    memory, vocabulary = memory.repeat(lanes), logprobs.shape[1]
+    caches = [cache.repeat(lanes) for cache in caches]
     # Ranking is done on the CPU, where float64 always is: sums that differ must not become equal.
-    # One live beam a clip to begin with, or all of them would be the same.
-    totals = torch.full((batch, beam), -torch.inf, dtype=torch.float64)
-    totals[:, 0] = 0.0
-    words = words.repeat_interleave(beam, 0).cpu()
-    logprobs = logprobs.repeat_interleave(beam, 0)
+    # One live beam a clip to begin with, or all of them would be the same; and the greedy lane.
+    totals = torch.full((batch, lanes), -torch.inf, dtype=torch.float64)
+    totals[:, [0, -1]] = 0.0
+    words = words.repeat_interleave(lanes, 0).cpu()
+    logprobs = logprobs.repeat_interleave(lanes, 0)
     finished: list[list[Hypothesis]] = [[] for _ in range(batch)]
+    greedy: list[list[Hypothesis]] = [[] for _ in range(batch)]
     once = torch.tensor(families) if config.no_repeat_words else None
 
     for length in range(config.max_words + 1):
         logprobs = logprobs.cpu().double()
         _forbid(logprobs, words, length, config, once)
-        candidates = (totals[:, :, None] + logprobs.view(batch, beam, vocabulary)).view(batch, -1)
-        # Ties go to the lower index: the beam that was better before, then the commoner word. Twice the beam: should
-        # all of the first half end here, as many go on.
-        best, index = _largest(candidates, 2 * beam)
-        rows, next_words, totals = _choose(best, index, words, finished, vocabulary, config)
-        for clip, hypotheses in enumerate(finished):
-            if len(hypotheses) >= beam:  # as many as were asked for: beam 1 ends where greedy decoding ends
-                totals[clip] = -torch.inf
+        candidates = totals[:, :, None] + logprobs.view(batch, lanes, vocabulary)
+        chosen = [_choose(candidates[:, :beam], 0, words, finished, config)]
+        if lanes > beam:
+            chosen.append(_choose(candidates[:, beam:], beam, words, greedy, config))
+        rows, next_words, totals = (torch.cat(parts, 1) for parts in zip(*chosen, strict=True))
         if not torch.isfinite(totals).any():
             break
-        words = torch.cat((words[rows], next_words[:, None]), 1)
-        caches = [cache.select(rows.to(device)) for cache in caches]
-        logprobs, caches = net.step(next_words[:, None].to(device), caches, memory.inside)
-    return [sorted(h, key=_order)[:beam] for h in finished]
+        words = torch.cat((words[rows.flatten()], next_words.view(-1, 1)), 1)
+        caches = [cache.select(rows.flatten().to(device)) for cache in caches]
+        logprobs, caches = net.step(next_words.view(-1, 1).to(device), caches, memory.inside)
+    return [_merge(*both)[:beam] for both in zip(finished, greedy, strict=True)]
+
+
+def _merge(finished: list[Hypothesis], greedy: list[Hypothesis]) -> list[Hypothesis]:
+    """All that was found, best first, each sentence once."""
+    return sorted({h.words: h for h in (*greedy, *finished)}.values(), key=lambda h: (-h.rank, h.words))
 
 
 def _largest(candidates: Tensor, count: int) -> tuple[Tensor, Tensor]:
@@ -127,10 +134,6 @@ def _largest(candidates: Tensor, count: int) -> tuple[Tensor, Tensor]:
         places.append(among[row[among].sort(descending=True, stable=True).indices[:count]])
     index = torch.stack(places)
     return candidates.gather(1, index), index
-
-
-def _order(hypothesis: Hypothesis) -> tuple[float, tuple[int, ...]]:
-    return -hypothesis.rank, hypothesis.words
 
 
 def _forbid(logprobs: Tensor, words: Tensor, length: int, config: DecodingConfig, once: Tensor | None) -> None:
@@ -158,32 +161,45 @@ def _forbid(logprobs: Tensor, words: Tensor, length: int, config: DecodingConfig
 
 
 def _choose(
-    best: Tensor,
-    index: Tensor,
-    words: Tensor,
-    finished: list[list[Hypothesis]],
-    vocabulary: int,
-    config: DecodingConfig,
+    candidates: Tensor, lane: int, words: Tensor, finished: list[list[Hypothesis]], config: DecodingConfig
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Put aside the candidates that end and keep the best ``beam_size`` of the others.
+    """Put aside the best candidates that end and keep as many of the others as there are lanes.
 
-    Returns the rows that go on (B * beam,), their next words (B * beam,) and totals (B, beam).
+    Parameters
+    ----------
+    candidates : Tensor
+        Total log-probabilities (B, lanes, vocabulary) of some of each clip's lanes.
+    lane : int
+        Which of a clip's lanes is the first of these.
+    words : Tensor
+        Of all lanes (B * all lanes, words so far).
+    finished : list of list of Hypothesis
+        What these lanes have found of each clip; one that has as many as lanes ends.
+
+    Returns
+    -------
+    tuple of Tensor
+        The rows that go on, their next words and totals, each (B, lanes).
     """
-    batch, beam = len(finished), config.beam_size
-    rows = torch.zeros(batch, beam, dtype=torch.long)
-    next_words = torch.full((batch, beam), END)
-    totals = torch.full((batch, beam), -torch.inf, dtype=torch.float64)
+    batch, lanes, vocabulary = candidates.shape
+    # Ties go to the lower index: the lane that was better before, then the commoner word. Twice the lanes: should
+    # all of the first half end here, as many go on.
+    best, index = _largest(candidates.reshape(batch, -1), 2 * lanes)
+    rows = torch.zeros(batch, lanes, dtype=torch.long)
+    next_words = torch.full((batch, lanes), END)
+    totals = torch.full((batch, lanes), -torch.inf, dtype=torch.float64)
     for clip, (values, places) in enumerate(zip(best.tolist(), index.tolist(), strict=True)):
-        rows[clip] = clip * beam
-        kept = 0
+        first, kept = clip * (len(words) // batch) + lane, 0
         for position, (total, place) in enumerate(zip(values, places, strict=True)):
-            if total == -float("inf") or kept == beam:
+            if total == -float("inf") or kept == lanes:
                 break
-            row, word = clip * beam + place // vocabulary, place % vocabulary
+            row, word = first + place // vocabulary, place % vocabulary
             if word != END:
                 rows[clip, kept], next_words[clip, kept], totals[clip, kept] = row, word, total
                 kept += 1
-            elif position < beam:  # as good as any that go on: a hypothesis, not a straggler
+            elif position < lanes:  # as good as any that go on: a hypothesis, not a straggler
                 said = tuple(words[row, 1:].tolist())
                 finished[clip].append(Hypothesis(said, total, total / (len(said) + 1) ** config.length_penalty))
-    return rows.flatten(), next_words.flatten(), totals
+        if len(finished[clip]) >= lanes:  # as many as were asked for
+            totals[clip] = -torch.inf
+    return rows, next_words, totals
