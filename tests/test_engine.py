@@ -81,13 +81,14 @@ def test_sound_goes_to_a_gpu_from_pinned_memory_and_nobody_waits(net):
     assert tensor.done == ["pinned", ("cuda", True)]
 
 
-def test_the_batch_on_a_gpu_follows_its_free_memory(net, monkeypatch):
+@pytest.mark.parametrize(("precision", "size"), [("fp32", 4), ("bf16", 2)])
+def test_the_batch_on_a_gpu_follows_its_free_memory(net, monkeypatch, precision, size):
     monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device: (4 << 30, 8 << 30))
-    there = Engine(net)
+    there = Engine(net, precision)
     there.device = CUDA
     plan = there.plan(None, 30)
     assert plan.workers == 1
-    assert plan.batch == fitting(4 << 30, 30, net.config.front_end, 4) > 1
+    assert plan.batch == fitting(4 << 30, 30, net.config.front_end, size) > 1
     assert there.plan(3, 30).batch == 3
     there.device = MPS
     assert there.plan(None, 30).batch == 4
