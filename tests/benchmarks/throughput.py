@@ -287,22 +287,24 @@ def memory(size: Size, folder: Path) -> None:
 def sharing(size: Size, folder: Path) -> None:
     """Do threads, batches and Winograd's convolutions change captions?"""
     files = clips(folder / "sharing", 2 * size.clips, 7.0)
-    ways = {"fp32": list(itertools.product(sorted({1, THREADS}), (1, 3))), DIRECT: [(THREADS, 1)]}
-    found, first = [], None
+    shares = list(itertools.product(sorted({1, THREADS}), (1, 3)))
+    ways = {"fp32": shares, DIRECT: [(THREADS, 1)]} | ({"bf16": shares} if has_bf16() else {})
+    found, first = [], {}
     for name, shares in ways.items():
-        captioner = Captioner.from_pretrained(precision="fp32")
+        precision = "fp32" if name == DIRECT else name
+        captioner = Captioner.from_pretrained(precision=precision)
         with pytorchs_convolutions() if name == DIRECT else nullcontext():
             _ = captioner.engine.ready
         for threads, batch in shares:
             torch.set_num_threads(threads)
             said = [(c.caption, c.score) for c in captioner.stream(files, batch_size=batch)]
-            first = first or said
-            same = sum(a[0] == b[0] for a, b in zip(first, said, strict=True))
-            apart = max(abs(a[1] - b[1]) for a, b in zip(first, said, strict=True))
+            expected = first.setdefault(precision, said)
+            same = sum(a[0] == b[0] for a, b in zip(expected, said, strict=True))
+            apart = max(abs(a[1] - b[1]) for a, b in zip(expected, said, strict=True))
             equal = "yes" if same == len(said) else "no"
             found.append((name, threads, batch, equal, f"{same} of {len(said)}", f"{apart:.1e}"))
     torch.set_num_threads(THREADS)
-    head = ("path", "threads", "batch", "all captions equal", "as the first row's", "scores differ by")
+    head = ("path", "threads", "batch", "all captions equal", "as its first row's", "scores differ by")
     table("Threads and batches, clips of 7 s", head, found)
 
 
