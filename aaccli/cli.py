@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import atexit
 import contextlib
+import errno
 import os
 import sys
 from importlib import import_module
-from typing import Annotated, Any
+from typing import Annotated, Any, NoReturn
 
 import typer
 from typer.core import TyperGroup
@@ -84,16 +85,35 @@ def main() -> None:
     try:
         app()
     except SystemExit as end:
-        _leave(end.code if isinstance(end.code, int) else int(end.code is not None))
-        raise
+        code = end.code if isinstance(end.code, int) else int(end.code is not None)
+    except OSError as problem:
+        code = _refused(problem)
+    _leave(code)
 
 
-def _leave(code: int) -> None:
-    """End the process at once where torch was imported: taking it apart takes half a second and 120 MB more."""
+def _refused(problem: OSError) -> int:
+    """Tell of a stdout that takes no more, and the exit code; files that take no more have errors of their own."""
+    if problem.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO):
+        raise problem
+    from .console import FAILED, error
+
+    error(f"stdout: cannot be written ({problem.strerror})")
+    # What is left in the buffer goes nowhere, or Python would try again at its end.
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    return FAILED
+
+
+def _leave(code: int) -> NoReturn:
+    """End the process, at once where torch was imported: taking it apart takes half a second and 120 MB more."""
+    try:
+        if sys.stdout:
+            sys.stdout.flush()
+    except OSError as problem:
+        code = code if isinstance(problem, BrokenPipeError) else _refused(problem)
     if "torch" not in sys.modules:
-        return
+        sys.exit(code)
     atexit._run_exitfuncs()
-    for stream in (sys.stdout, sys.stderr):
+    for stream in filter(None, (sys.stdout, sys.stderr)):
         with contextlib.suppress(OSError, ValueError):  # whoever read it is gone
             stream.flush()
     os._exit(code)

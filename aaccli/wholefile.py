@@ -13,8 +13,8 @@ from .errors import OutputError
 
 
 @contextmanager
-def reported(path: Path) -> Iterator[None]:
-    """What the system refuses, a full disk for one, is an OutputError that names the file."""
+def reported(path: Path | str) -> Iterator[None]:
+    """What the system refuses, a full disk for one, is an OutputError that names the file or stream."""
     try:
         yield
     except BrokenPipeError:

@@ -7,6 +7,7 @@ import re
 import signal
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -176,6 +177,31 @@ def test_a_closed_pipe_ends_quietly(folder):
     assert run.stderr.read() == b""
     assert run.wait() == 0
     run.stderr.close()
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full, which Linux has")
+def test_a_stdout_that_takes_no_more_is_an_error(folder):
+    with Path("/dev/full").open("wb") as full:
+        run = process(START + RUN, folder, "--quiet", stdout=full, stderr=subprocess.PIPE)
+        said = run.communicate()[1].decode()
+    assert run.returncode == 1
+    assert said.startswith("error: stdout: cannot be written") and said.endswith("make room, then give --out FILE\n")
+
+
+@pytest.mark.parametrize(
+    ("closed", "code", "out", "err"),
+    [(1, 2, b"", b"error: stdout is closed; give --out FILE\n"), (2, 0, b"rain birds\n", b"")],
+)
+def test_closed_streams(folder, closed, code, out, err):
+    run = process(
+        START + RUN,
+        folder / "0.wav",
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        preexec_fn=partial(os.close, closed),
+    )
+    assert run.communicate() == (out, err)
+    assert run.returncode == code
 
 
 def test_ctrl_c_keeps_what_is_done_and_says_how_to_go_on(folder, tmp_path):

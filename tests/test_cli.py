@@ -6,6 +6,7 @@ import os
 import re
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -51,6 +52,18 @@ def python(*arguments, **environment):
     return subprocess.run(
         [sys.executable, *arguments], capture_output=True, text=True, env={**os.environ, **environment}
     )
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full, which Linux has")
+@pytest.mark.parametrize(
+    "arguments", [["--version"], ["caption", "--help"], ["train", "--csv", "x.csv", "--show-config"]]
+)
+def test_a_stdout_that_takes_no_more_is_an_error(arguments):
+    with Path("/dev/full").open("wb") as full:
+        command = [sys.executable, "-m", "aaccli", *arguments]
+        done = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True, check=False)
+    assert done.returncode == 1
+    assert done.stderr == "error: stdout: cannot be written (No space left on device)\n"
 
 
 @pytest.mark.parametrize("arguments", [["--help"], ["-h"], ["--version"], []])

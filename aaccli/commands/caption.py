@@ -103,8 +103,9 @@ def caption(
                     f"model {captioner.name} ({captioner.fingerprint}) on {captioner.engine.device}, {how.options()}"
                 )
             bare = len(sources) == 1 and [sources[0].name] == inputs
+            again = "give --out FILE" if out in (None, STDOUT) else "type the same command again: it goes on from there"
             with (
-                advised("type the same command again: it goes on from there"),
+                advised(again),
                 _display(out, form, quiet, verbose) as display,
             ):
                 output = _output(out, form, overwrite, retry_failed, captioner, how, bare, len(sources), display)
@@ -220,6 +221,8 @@ def _output(
     model = {"name": captioner.name, "fingerprint": captioner.fingerprint}
     about = About(model, __version__, how.options(), bare)
     if path is None:
+        if sys.stdout is None:
+            raise ConfigError("stdout is closed; give --out FILE")
         if kind == "txt" and sys.stdout.isatty():
             return TerminalOutput(about, display)
         return StreamOutput(sys.stdout.buffer, make_writer(kind, about))

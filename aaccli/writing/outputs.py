@@ -92,9 +92,10 @@ class StreamOutput:
 
     def _put(self, data: bytes) -> None:
         try:
-            self.stream.write(data)
-            self.stream.flush()
-        except BrokenPipeError:
+            with reported("stdout"):
+                self.stream.write(data)
+                self.stream.flush()
+        except (BrokenPipeError, OutputError):
             self.open = False
             raise
 
