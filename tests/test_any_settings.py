@@ -55,7 +55,7 @@ SETTINGS = st.builds(
         explosion=st.floats(1, exclude_min=True),
         seed=st.integers(-(2**70), 2**70),
     ),
-    decoding=st.builds(DecodingConfig, length_penalty=st.floats(allow_nan=False), max_words=st.integers(1, 10**9)),
+    decoding=st.builds(DecodingConfig, length_penalty=st.floats(-10, 10), max_words=st.integers(1, 10**9)),
 )
 
 

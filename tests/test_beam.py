@@ -341,6 +341,8 @@ def test_ties_are_broken_the_same_way_alone_and_beside_others(beam_size):
         ({"beam_size": 0}, "beam_size is at least 1"),
         ({"min_words": 0}, "1 <= min_words <= max_words is needed"),
         ({"min_words": 9, "max_words": 8}, "1 <= min_words <= max_words is needed"),
+        ({"length_penalty": float("nan")}, "length_penalty is between -10 and 10"),
+        ({"length_penalty": -1e9}, "length_penalty is between -10 and 10"),
         ({"no_repeat_ngram": -1}, "no_repeat_ngram is at least 0"),
     ],
 )

@@ -80,9 +80,13 @@ def test_help_fits_one_screen_with_examples_first():
         ("a.wav", "--format", "json", "--alternatives", "4"),
         ("a.wav", "--window", "10", "--overlap", "6"),
         ("a.wav", "--format", "xml"),
+        ("a.wav", "--beam-size", "101"),
+        ("a.wav", "--max-words", "1001"),
+        ("a.wav", "--length-penalty", "nan"),
+        ("a.wav", "--length-penalty", "-1e9"),
     ],
 )
-def test_options_that_do_not_go_together(aac, arguments, tmp_path, monkeypatch):
+def test_options_that_make_no_sense(aac, arguments, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     done = aac(*arguments)
     assert done.exit_code == 2, done.output

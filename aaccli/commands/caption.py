@@ -15,7 +15,7 @@ import typer
 from .. import __version__, console
 from ..devices import pick_device
 from ..errors import ConfigError
-from .options import Device, InferencePrecision, Quiet, Threads, override
+from .options import Device, InferencePrecision, Quiet, Threads, decode_as, override
 from .progress import fetch_progress
 
 if TYPE_CHECKING:
@@ -90,7 +90,7 @@ def caption(
                     model, _device(device, threads, ranks), watch, precision=precision
                 )
             how = Manner(
-                override(
+                decode_as(
                     captioner.info.decoding,
                     {"beam_size": beam_size, "max_words": max_words, "length_penalty": length_penalty},
                 ),

@@ -12,7 +12,7 @@ import typer
 
 from .. import console
 from ..devices import pick_device
-from .options import Device, InferencePrecision, Quiet, Threads, override
+from .options import Device, InferencePrecision, Quiet, Threads, decode_as
 from .progress import fetch_progress
 
 if TYPE_CHECKING:
@@ -232,7 +232,7 @@ def _captioned(
 
     with fetch_progress(quiet) as watch:
         captioner = Captioner.from_pretrained(model, pick_device(device, threads), watch, precision=precision)
-    decoding = override(captioner.info.decoding, chosen)
+    decoding = decode_as(captioner.info.decoding, chosen)
     names = {str(clip.path): clip.path.relative_to(folder).as_posix() for clip in clips}
     said: dict[str, str] = {}
     with console.StepProgress("captioning", len(clips), quiet) as progress:

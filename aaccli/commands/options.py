@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Annotated, Any, Literal, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar
 
 import typer
 
 from ..errors import ConfigError
+from ..limits import check_ranges
+
+if TYPE_CHECKING:
+    from ..model.beam import DecodingConfig
 
 T = TypeVar("T")
 
@@ -28,3 +32,10 @@ def override(config: T, options: dict[str, Any]) -> T:
         return replace(config, **{name: value for name, value in options.items() if value is not None})  # type: ignore[type-var]
     except ValueError as error:
         raise ConfigError(str(error)) from error
+
+
+def decode_as(own: DecodingConfig, options: dict[str, Any]) -> DecodingConfig:
+    """A model's own decoding with the options that were given, none of them so large that it would never end."""
+    decoding = override(own, options)
+    check_ranges(decoding, "decoding")
+    return decoding

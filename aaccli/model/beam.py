@@ -41,6 +41,8 @@ class DecodingConfig:
             raise ValueError("beam_size is at least 1")
         if not 1 <= self.min_words <= self.max_words:
             raise ValueError("1 <= min_words <= max_words is needed")
+        if not abs(self.length_penalty) <= 10:  # nan neither
+            raise ValueError("length_penalty is between -10 and 10")
         if self.no_repeat_ngram < 0:
             raise ValueError("no_repeat_ngram is at least 0")
 
