@@ -10,6 +10,7 @@ import tempfile
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from numbers import Real
 from pathlib import Path
 
 import numpy as np
@@ -189,14 +190,14 @@ def _spooled_stdin() -> Iterator[Path]:
         yield spooled
 
 
-def from_array(samples: np.ndarray | Tensor, sample_rate: int) -> Reader:
+def from_array(samples: np.ndarray | Tensor, sample_rate: float) -> Reader:
     """Read sound from memory.
 
     Parameters
     ----------
     samples : ndarray or Tensor, shape (samples,) or (samples, channels)
         As soundfile gives them. Floats have full scale at 1, integers at the largest number of their type.
-    sample_rate : int
+    sample_rate : int, or float without a fraction
         Hz.
 
     Raises
@@ -204,16 +205,22 @@ def from_array(samples: np.ndarray | Tensor, sample_rate: int) -> Reader:
     AudioError
         The array has another shape or type, or the rate is none of sound.
     """
-    array = np.asarray(samples.detach().cpu() if isinstance(samples, Tensor) else samples)
+    if isinstance(samples, Tensor):
+        samples = samples.detach().cpu()
+        samples = samples.float() if samples.dtype == torch.bfloat16 else samples  # which numpy has not got
+    array = np.asarray(samples)
     if array.ndim == 1:
         array = array[:, None]
-    if array.ndim != 2 or array.shape[1] > max(array.shape[0], 1):
+    if array.ndim != 2 or not 0 < array.shape[1] <= max(array.shape[0], 1):
         raise AudioError(f"array: shape {np.shape(samples)}, (samples,) or (samples, channels) was expected")
     if array.dtype.kind not in "iuf":
         raise AudioError(f"array: samples of {array.dtype}, floats or integers were expected")
+    if not isinstance(sample_rate, Real) or sample_rate != sample_rate // 1:
+        raise AudioError(f"array: a sample rate of {sample_rate!r}, whole Hz were expected")
+    rate = _checked(int(sample_rate), "array")
     # Block by block, so that only a block is copied.
     blocks = (_to_float(array[i : i + BLOCK]) for i in range(0, len(array), BLOCK))
-    return Reader("array", _checked(sample_rate, "array"), blocks, len(array) / sample_rate)
+    return Reader("array", rate, blocks, len(array) / rate)
 
 
 def _to_float(block: np.ndarray) -> np.ndarray:

@@ -95,35 +95,44 @@ def test_the_whole_is_what_most_windows_say_and_then_the_best_scored():
     assert (whole().caption, str(whole().score), whole().end, whole().not_finite) == ("", "nan", 0.0, 0)
 
 
-@pytest.mark.parametrize("kind", [np.float32, np.float64, np.int16, np.int32, np.uint8, torch.float32])
+@pytest.mark.parametrize("kind", [np.float32, np.float64, np.int16, np.int32, np.uint8, torch.float32, torch.bfloat16])
 def test_arrays_of_any_type_are_as_loud_as_the_file(tmp_path, kind):
     fake = FakeCaptioner()
     sound = (np.linspace(-1, 1, 10000)[:, None] * [0.5, 0.3]).astype(np.float32)
     soundfile.write(tmp_path / "a.wav", sound, 44100, subtype="FLOAT")
     if isinstance(kind, torch.dtype):
-        array = torch.from_numpy(sound)
+        array = torch.from_numpy(sound).to(kind).requires_grad_()
     elif np.issubdtype(kind, np.integer):
         half = 2.0 ** (8 * np.dtype(kind).itemsize - 1)
         array = np.round(sound * half + (half if kind is np.uint8 else 0)).astype(kind)
     else:
         array = sound.astype(kind)
-    score = fake.caption(array, sample_rate=44100).score
+    score = fake.caption(array, sample_rate=44100.0).score
     assert score == pytest.approx(fake.caption(tmp_path / "a.wav").score, abs=1e-3)
     assert score < -0.34, "a captioner that hears nothing would pass too"
 
 
-@pytest.mark.parametrize("array", [np.zeros((2, 1000)), np.zeros((5, 5, 5)), np.zeros(10, complex), np.zeros(10, str)])
+@pytest.mark.parametrize(
+    "array",
+    [np.zeros((2, 1000)), np.zeros((1000, 0)), np.zeros((5, 5, 5)), np.zeros(10, complex), np.zeros(10, str)],
+)
 def test_arrays_that_are_no_sound(array):
     with pytest.raises(AudioError, match="array"):
         FakeCaptioner().caption(array, sample_rate=44100)
 
 
 def test_a_rate_goes_with_an_array_and_only_with_one(sounds):
-    for arguments in [{"sound": np.zeros(1000)}, {"sound": sounds[0], "sample_rate": 8000}]:
-        with pytest.raises(ConfigError, match=r"^sample_rate goes with an array: "):
-            FakeCaptioner().caption(**arguments)
-    with pytest.raises(AudioError, match="3 Hz"):
-        FakeCaptioner().caption(np.zeros(1000), sample_rate=3)
+    for sound, rate in [(np.zeros(1000), None), (sounds[0], 8000), ([0.0] * 1000, 8000)]:
+        with pytest.raises(ConfigError, match=rf"^{type(sound).__name__}, sample_rate {rate}: .*array.* needs one"):
+            FakeCaptioner().caption(sound, sample_rate=rate)
+    for rate in (3, 22050.5, float("nan"), "8000"):
+        with pytest.raises(AudioError, match=f"sample rate of {rate!r}"):
+            FakeCaptioner().caption(np.zeros(1000), sample_rate=rate)
+
+
+def test_a_stream_of_one_path(sounds):
+    for path in (sounds[0], str(sounds[0])):
+        assert [result.file for result in FakeCaptioner().stream(path)] == [str(sounds[0])]
 
 
 def test_one_file_that_cannot_be_heard_raises(tmp_path):

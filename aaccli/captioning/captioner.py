@@ -229,7 +229,7 @@ class Captioner:
         decoding: DecodingConfig | None = None,
         batch_size: int | None = None,
         *,
-        sample_rate: int | None = None,
+        sample_rate: float | None = None,
         windowing: Windowing = Windowing(),
         alternatives: int = 0,
     ) -> Caption:
@@ -258,7 +258,10 @@ class Captioner:
         elif isinstance(sound, np.ndarray | Tensor) and sample_rate is not None:
             name, recording = "array", nullcontext(audio.from_array(sound, sample_rate))
         else:
-            raise ConfigError("sample_rate goes with an array: caption(array, sample_rate=44100), caption('clip.wav')")
+            raise ConfigError(
+                f"{type(sound).__name__}, sample_rate {sample_rate}: a path has its own rate, an array of numpy or "
+                "torch needs one: caption('clip.wav'), caption(array, sample_rate=44100)"
+            )
         plan = self.engine.plan(batch_size, windowing.window)
         (result,) = self._caption_all(parts(name, recording, windowing), job, plan)
         if result.error and not result.windows:
@@ -267,7 +270,7 @@ class Captioner:
 
     def stream(
         self,
-        paths: Iterable[str | PathLike[str]],
+        paths: Iterable[str | PathLike[str]] | str | PathLike[str],
         decoding: DecodingConfig | None = None,
         batch_size: int | None = None,
         *,
@@ -282,7 +285,7 @@ class Captioner:
 
         Parameters
         ----------
-        paths : iterable of path
+        paths : iterable of path, or one path
             Sound files; ``-`` is standard input.
         decoding : DecodingConfig, optional
             How words are chosen; else as the model's folder says.
@@ -300,6 +303,8 @@ class Captioner:
         ConfigError
             More alternatives than the beam holds.
         """
+        if isinstance(paths, str | PathLike):  # a text is an iterable too, of its letters
+            paths = [paths]
         job = _Job(decoding or self.info.decoding, windowing, alternatives, on_window)
         return self._caption_files(map(str, paths), job, self.engine.plan(batch_size, windowing.window))
 
