@@ -98,8 +98,6 @@ def _refused(problem: OSError) -> int:
     from .console import FAILED, error
 
     error(f"stdout: cannot be written ({problem.strerror})")
-    # What is left in the buffer goes nowhere, or Python would try again at its end.
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     return FAILED
 
 
@@ -109,7 +107,10 @@ def _leave(code: int) -> NoReturn:
         if sys.stdout:
             sys.stdout.flush()
     except OSError as problem:
-        code = code if isinstance(problem, BrokenPipeError) else _refused(problem)
+        if code == 0 and not isinstance(problem, BrokenPipeError):  # else it was told, or nobody reads any more
+            code = _refused(problem)
+        # What is left in the buffer goes nowhere, or Python would try again at its end.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     if "torch" not in sys.modules:
         sys.exit(code)
     atexit._run_exitfuncs()

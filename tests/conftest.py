@@ -21,6 +21,8 @@ SHARED = REPOSITORY.parent / "shared"
 # The same examples on every machine and every day; others with --hypothesis-profile=default --hypothesis-seed=random.
 settings.register_profile("aac", deadline=None, derandomize=True, database=None)
 settings.load_profile("aac")
+# Programs that tests start keep what they write in buffers, as they do for users, whatever this machine prefers.
+os.environ.pop("PYTHONUNBUFFERED", None)
 
 
 @pytest.fixture(autouse=True)
