@@ -9,7 +9,7 @@ import torch
 
 from .errors import ConfigError
 
-Precision = Literal["auto", "fp32", "bf16", "fp16"]  # of inference
+Precision = Literal["auto", "fp32", "bf16", "fp16"]
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 NAMES = {dtype: name for name, dtype in DTYPES.items()}
 
@@ -32,9 +32,9 @@ def pick_inference_precision(name: Precision, device: torch.device) -> torch.dty
     return _auto(device)
 
 
-def pick_precision(name: str, device: torch.device) -> torch.dtype:
-    """The type of the forward pass. ``auto`` takes half of the bits only where the device is made for it."""
-    return _auto(device) if name == "auto" else getattr(torch, name)
+def pick_precision(name: Precision, device: torch.device) -> torch.dtype:
+    """The type of training's forward pass. ``auto`` takes half of the bits only where the device is made for it."""
+    return _auto(device) if name == "auto" else DTYPES[name]
 
 
 def _auto(device: torch.device) -> torch.dtype:

@@ -204,7 +204,7 @@ def comparable(told: list) -> list:
 
 
 @pytest.mark.parametrize(
-    "config", [RESUMED, replace(RESUMED, freeze_cnn=True), replace(RESUMED, freeze_cnn=True, precision="float16")]
+    "config", [RESUMED, replace(RESUMED, freeze_cnn=True), replace(RESUMED, freeze_cnn=True, precision="fp16")]
 )
 def test_a_run_that_is_taken_up_again_takes_the_same_steps_bit_by_bit(clips, config):
     config = replace(config, save_minutes=0.0)
@@ -245,10 +245,10 @@ def test_half_precision_computes_nearly_the_same(clips, distance):
     config = replace(
         ONE_BATCH, freeze_cnn=True
     )  # half-precision convolutions are slow on processors without units for them
-    steps = {p: run(clips, replace(config, precision=p), model)[1][0] for p in ("float32", "bfloat16", "float16")}
-    for name in ("bfloat16", "float16"):
-        assert steps[name].loss != steps["float32"].loss
-        assert steps[name].loss == pytest.approx(steps["float32"].loss, rel=0.02)
+    steps = {p: run(clips, replace(config, precision=p), model)[1][0] for p in ("fp32", "bf16", "fp16")}
+    for name in ("bf16", "fp16"):
+        assert steps[name].loss != steps["fp32"].loss
+        assert steps[name].loss == pytest.approx(steps["fp32"].loss, rel=0.02)
 
 
 def test_the_learning_rate_rises_and_falls(clips):

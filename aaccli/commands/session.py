@@ -18,7 +18,7 @@ import torch
 import typer
 from filelock import FileLock, Timeout
 
-from .. import console
+from .. import console, precision
 from ..checkpoints import CaptionerInfo, Store, load_captioner, mend, save_captioner
 from ..config import from_dict, to_dict
 from ..data.clips import Clip, hold_out, read_captions, read_clotho
@@ -214,10 +214,9 @@ class Session:
             if self.team.first:
                 self._watch(trainer, progress)
             ranks = f", {self.team.count} ranks" if self.team.count > 1 else ""
-            dtype = str(trainer.dtype).removeprefix("torch.")
             console.say(
                 f"{len(run.train.epoch(trainer.at.epoch))} examples, {len(run.vocabulary)} words, batches of "
-                f"{c.batch_size} x {c.accumulate}{ranks}, {dtype} on {run.net.device}"
+                f"{c.batch_size} x {c.accumulate}{ranks}, {precision.NAMES[trainer.dtype]} on {run.net.device}"
             )
             result = trainer.train()
             if self.team.first:

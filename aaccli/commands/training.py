@@ -157,7 +157,7 @@ def train(
         bool | None, typer.Option("--tensorboard", help="Write for TensorBoard too.", rich_help_panel=RUN)
     ] = None,
     precision: Annotated[
-        Literal["auto", "float32", "bfloat16", "float16"] | None,
+        Literal["auto", "fp32", "bf16", "fp16"] | None,
         typer.Option(
             help="Of the forward pass; auto: half of the bits if the device is made for it.", rich_help_panel="Machine"
         ),

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-Precision = Literal["auto", "float32", "bfloat16", "float16"]
+from ..precision import Precision
 
 
 @dataclass(frozen=True)

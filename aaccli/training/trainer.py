@@ -232,7 +232,7 @@ class Trainer:
     def _advice(self, what: str) -> str:
         return (
             f"{what} in epoch {self.at.epoch + 1}, step {self.at.step + 1}; this step was not taken and the last good "
-            "checkpoint is kept: go on from it with --resume and a smaller --lr, or --precision float32"
+            "checkpoint is kept: go on from it with --resume and a smaller --lr, or --precision fp32"
         )
 
     def _learning_rate(self, examples: int) -> None:

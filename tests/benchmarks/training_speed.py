@@ -92,7 +92,7 @@ def main() -> None:
     given = parser.parse_args()
     torch.set_num_threads(given.threads)
     config = TrainingConfig(
-        batch_size=given.batch_size, accumulate=1, decode_epochs=0, precision="float32", save_minutes=1e9
+        batch_size=given.batch_size, accumulate=1, decode_epochs=0, precision="fp32", save_minutes=1e9
     )
     with tempfile.TemporaryDirectory() as name, loading(1) as loader:
         folder = Path(name)
