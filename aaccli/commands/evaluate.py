@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from contextlib import suppress
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -91,7 +91,7 @@ def evaluate(
 
     The scores are those of the COCO caption evaluation. SPICE needs `aac download spice` once.
     """
-    with console.errors_to_exit_codes():
+    with console.errors_to_exit_codes(), _held(out or [], report, overwrite):
         from ..errors import ConfigError
         from ..metrics.bootstrap import bootstrap as intervals_of
         from ..metrics.evaluation import METRICS, metrics_named
@@ -101,7 +101,6 @@ def evaluate(
 
         wanted = metrics_named(metrics) if metrics else tuple(METRICS)
         scored, captioned = [p for p in out or () if p.suffix == ".json"], [p for p in out or () if p.suffix == ".csv"]
-        _check_outputs([*(out or ()), *([report] if report else ())], overwrite)
         if predictions:
             if not references or split or clotho or csv or model:
                 raise ConfigError("--predictions goes with --references, and with no data to caption")
@@ -156,16 +155,25 @@ class _Source:
     recordings: dict[str, Path] | None = None
 
 
-def _check_outputs(paths: Sequence[Path], overwrite: bool) -> None:
-    from ..errors import ConfigError
+@contextmanager
+def _held(out: Sequence[Path], report: Path | None, overwrite: bool) -> Iterator[None]:
+    """Keep other processes from writing where this one will, from the start: who comes later finds it there."""
+    from ..errors import ConfigError, OutputError
+    from ..locks import held
 
-    for path in paths:
-        if path.suffix not in (".json", ".csv", ".html"):
+    pages = [report] if report else []
+    for path, suffixes in [*((path, (".json", ".csv")) for path in out), *((path, (".html",)) for path in pages)]:
+        if path.suffix not in suffixes:
             raise ConfigError(f"{path}: --out takes names that end in .json or .csv, --report one in .html")
-        if path.exists() and not overwrite:
-            raise ConfigError(f"{path}: is there already; give another name, or --overwrite")
-        if not path.parent.is_dir():
-            raise ConfigError(f"{path}: no folder {path.parent}")
+    with ExitStack() as locks:
+        for path in {path.absolute(): path for path in (*out, *pages)}.values():
+            if not path.parent.is_dir():
+                raise ConfigError(f"{path}: no folder {path.parent}")
+            busy = OutputError(f"{path}: another aac is at work on it; wait for its end")
+            locks.enter_context(held(path.with_name(f".{path.name}.lock"), busy))
+            if path.exists() and not overwrite:
+                raise ConfigError(f"{path}: is there already; give another name, or --overwrite")
+        yield
 
 
 def _write(path: Path, text: str) -> None:
