@@ -95,7 +95,7 @@ def evaluate(
         from ..errors import ConfigError
         from ..metrics.bootstrap import bootstrap as intervals_of
         from ..metrics.evaluation import METRICS, metrics_named
-        from ..metrics.output import Context, as_data, to_csv, to_json
+        from ..metrics.output import Context, as_data, to_csv, to_json, write_whole
         from ..metrics.reading import pair
         from .scores import show
 
@@ -115,25 +115,25 @@ def evaluate(
                 clips, title, folder, model, precision, {"beam_size": beam_size}, batch_size, device, threads, quiet
             )
             for path in captioned:  # before scoring: what was done is kept
-                _write(path, to_csv(next(iter(source.systems.values()))))
+                write_whole(path, to_csv(next(iter(source.systems.values()))))
         pairs = pair(source.references, source.systems, partial)
         for line in pairs.left_out:
             console.warn(line)
         if predictions:
             for path in captioned:
-                _write(path, to_csv(dict(zip(pairs.files, next(iter(pairs.systems.values())), strict=True))))
+                write_whole(path, to_csv(dict(zip(pairs.files, next(iter(pairs.systems.values())), strict=True))))
         evaluation = _scored(pairs, wanted, quiet)
         intervals = intervals_of([system.scores for system in evaluation.systems.values()], bootstrap)
         options = {"metrics": list(wanted), "bootstrap": bootstrap, "partial": partial, **source.options}
         context = Context(source.title, options, source.model, source.paper)
         for path in scored:
-            _write(path, to_json(as_data(evaluation, intervals, context)))
+            write_whole(path, to_json(as_data(evaluation, intervals, context)))
         if report:
             from ..report import render
 
             recordings = source.recordings or (_recordings(pairs, audio) if audio else {})
             with console.StepProgress("report", len(recordings), quiet) as progress:
-                _write(report, render(evaluation, intervals, context, recordings, report.parent, progress.update))
+                write_whole(report, render(evaluation, intervals, context, recordings, report.parent, progress.update))
         show(evaluation, intervals, context)
         if not quiet:
             for warning in evaluation.warnings:
@@ -160,12 +160,13 @@ def _held(out: Sequence[Path], report: Path | None, overwrite: bool) -> Iterator
     """Keep other processes from writing where this one will, from the start: who comes later finds it there."""
     from ..errors import ConfigError, OutputError
     from ..locks import held
+    from ..wholefile import advised
 
     pages = [report] if report else []
     for path, suffixes in [*((path, (".json", ".csv")) for path in out), *((path, (".html",)) for path in pages)]:
         if path.suffix not in suffixes:
             raise ConfigError(f"{path}: --out takes names that end in .json or .csv, --report one in .html")
-    with ExitStack() as locks:
+    with advised("type the same command again, with --overwrite"), ExitStack() as locks:
         for path in {path.absolute(): path for path in (*out, *pages)}.values():
             if not path.parent.is_dir():
                 raise ConfigError(f"{path}: no folder {path.parent}")
@@ -174,14 +175,6 @@ def _held(out: Sequence[Path], report: Path | None, overwrite: bool) -> Iterator
             if path.exists() and not overwrite:
                 raise ConfigError(f"{path}: is there already; give another name, or --overwrite")
         yield
-
-
-def _write(path: Path, text: str) -> None:
-    from ..metrics.output import write_whole
-    from ..wholefile import advised
-
-    with advised("type the same command again, with --overwrite"):
-        write_whole(path, text)
 
 
 def _given(predictions: Sequence[Path], references: Path) -> _Source:

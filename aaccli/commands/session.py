@@ -254,6 +254,7 @@ class Session:
             _say_scores(epoch)
 
         def save() -> None:
+            journal.keep()  # a run that goes on from this state tells only what comes after it
             state = {**trainer.state(), "words": list(trainer.run.vocabulary.words), "about": trainer.run.about}
             try:
                 self.states.save(state, trainer.at.epoch, trainer.at.step)
