@@ -477,6 +477,16 @@ def test_no_room_to_unpack(tmp_path, monkeypatch):
     assert sorted(path.name for path in tmp_path.iterdir()) == ["a.7z", "a.zip"]
 
 
+def test_what_was_fetched_is_kept_until_there_is_room_to_unpack_it(server, monkeypatch):
+    room = archives.check_room
+    with monkeypatch.context() as patched:
+        patched.setattr(archives, "check_room", lambda folder, needed: room(folder, needed << 60))
+        failed = aac("download", "spice")
+    assert failed.exit_code == 1 and "free some room" in failed.stderr
+    assert aac("download", "spice").exit_code == 0
+    assert len(server.requests) == 1, "fetched once"
+
+
 def test_by_hand_names_all_that_is_needed():
     asset = Asset("a.7z", "https://x/a.7z", 1, md5="0" * 32)
     assert (

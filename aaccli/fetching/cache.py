@@ -16,9 +16,9 @@ import platformdirs
 
 from ..errors import FetchError
 from ..watching import Watch, nobody
-from .archives import staged, unpack_from_zip
+from .archives import NoRoomError, staged, unpack_from_zip
 from .assets import CACHED, CNN10, SPICE, SPICE_JARS, Cached
-from .download import adopt, digest, fetch, is_whole, locked
+from .download import adopt, digest, fetch, is_whole, locked, not_writable
 
 SUMS = "SHA256SUMS"  # of what was unpacked: for what has no published checksum
 
@@ -64,11 +64,13 @@ def spice(cache: Path, source: Path | None = None, watch: Watch = nobody) -> Pat
                 unpack_from_zip(source or archive, SPICE_JARS, fresh, watch)
                 sums = "".join(f"{digest(fresh / jar, 'sha256')}  {jar}\n" for jar in SPICE_JARS)
                 (fresh / SUMS).write_text(sums, encoding="utf-8")
+        except NoRoomError:
+            raise  # what was fetched is kept until there is some
         except FetchError:
             archive.unlink(missing_ok=True)  # damaged: the next run must not take it for whole
             raise
         except OSError as error:
-            raise FetchError(f"{folder}: {error.strerror or error}; AAC_CACHE=FOLDER chooses another place") from error
+            raise FetchError(not_writable(folder, error)) from error
         archive.unlink(missing_ok=True)
     return folder
 

@@ -137,7 +137,7 @@ def locked(path: Path, watch: Watch = nobody) -> Iterator[None]:
             watch(Progress(path.name, 0, None, "waiting for another aac that is at it"))
             lock.acquire()
     except OSError as error:
-        raise FetchError(_not_writable(path.parent, error)) from error
+        raise FetchError(not_writable(path.parent, error)) from error
     try:
         yield
     finally:
@@ -151,13 +151,16 @@ def _making(target: Path, watch: Watch) -> Iterator[Path]:
         try:
             yield target.with_name(target.name + ".part")
         except OSError as error:
-            raise FetchError(_not_writable(target.parent, error)) from error
+            raise FetchError(not_writable(target.parent, error)) from error
 
 
-def _not_writable(folder: Path, error: OSError) -> str:
-    where = "free some room" if error.errno in (errno.ENOSPC, errno.EDQUOT) else "make it writable"
+def not_writable(folder: Path, error: OSError) -> str:
+    """What to say where the disk refuses."""
+    full, broken = error.errno in (errno.ENOSPC, errno.EDQUOT), error.errno == errno.EIO
+    next_step = "free some room" if full else "have its disk checked" if broken else "make it writable"
     return (
-        f"{folder}: {error.strerror or error}; {where}, or choose another place: AAC_CACHE=FOLDER, --cache-dir FOLDER"
+        f"{folder}: {error.strerror or error}; {next_step}, or choose another place: AAC_CACHE=FOLDER, "
+        "--cache-dir FOLDER"
     )
 
 
