@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import hashlib
 import os
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
@@ -10,6 +11,8 @@ from pathlib import Path
 from typing import BinaryIO
 
 from .errors import OutputError
+
+NAME_BYTES = 255  # of a name, at most, on the file systems of today
 
 
 @contextmanager
@@ -35,12 +38,26 @@ def advised(next_step: str) -> Iterator[None]:
         raise
 
 
+def fitting(stem: str, suffix: str, most: int = NAME_BYTES) -> str:
+    """A name of a file; one that is too long is cut, and told from its like by digits."""
+    whole, end = os.fsencode(stem), os.fsencode(suffix)
+    if len(whole) + len(end) <= most:
+        return stem + suffix
+    digits = f"~{hashlib.sha256(whole).hexdigest()[:16]}"
+    return whole[: most - len(end) - len(digits)].decode("utf-8", "ignore") + digits + suffix
+
+
+def beside(path: Path, suffix: str, more: int = 0) -> Path:
+    """A hidden file that belongs to another; its own have ``more`` bytes in their names."""
+    return path.with_name(fitting(f".{path.name}", suffix, NAME_BYTES - more))
+
+
 def replace_file(path: Path, chunks: Iterable[bytes], sync: bool = False) -> None:
     """Write beside a file and then move there, so that a reader sees the former content or the new one.
 
     With ``sync`` that holds after a power cut too.
     """
-    part = path.with_name(f".{path.name}.part")  # what a crash leaves of it, the next writer takes
+    part = beside(path, ".part")  # what a crash leaves of it, the next writer takes
     with reported(path):
         try:
             with part.open("wb") as file:

@@ -160,7 +160,7 @@ def _held(out: Sequence[Path], report: Path | None, overwrite: bool) -> Iterator
     """Keep other processes from writing where this one will, from the start: who comes later finds it there."""
     from ..errors import ConfigError, OutputError
     from ..locks import held
-    from ..wholefile import advised
+    from ..wholefile import advised, beside
 
     pages = [report] if report else []
     for path, suffixes in [*((path, (".json", ".csv")) for path in out), *((path, (".html",)) for path in pages)]:
@@ -171,7 +171,7 @@ def _held(out: Sequence[Path], report: Path | None, overwrite: bool) -> Iterator
             if not path.parent.is_dir():
                 raise ConfigError(f"{path}: no folder {path.parent}")
             busy = OutputError(f"{path}: another aac is at work on it; wait for its end")
-            locks.enter_context(held(path.with_name(f".{path.name}.lock"), busy))
+            locks.enter_context(held(beside(path, ".lock"), busy))
             if path.exists() and not overwrite:
                 raise ConfigError(f"{path}: is there already; give another name, or --overwrite")
         yield
