@@ -56,7 +56,11 @@ def terminable() -> Iterator[None]:
 
 @contextmanager
 def errors_to_exit_codes() -> Iterator[None]:
-    """One clear line and an exit code for what a user can mend; tracebacks with AAC_DEBUG=1."""
+    """One clear line and an exit code for what a user can mend; tracebacks with AAC_DEBUG=1.
+
+    That is what aac raises of its own, and whatever the system refuses: a folder that may not be entered, a disk that
+    fails.
+    """
     try:
         with terminable():
             yield
@@ -68,6 +72,17 @@ def errors_to_exit_codes() -> Iterator[None]:
             raise
         error(str(problem))
         raise typer.Exit(USAGE if isinstance(problem, ConfigError) else FAILED) from problem
+    except BrokenPipeError:
+        raise  # whoever read stdout has had enough; typer ends quietly
+    except OSError as problem:
+        if os.environ.get("AAC_DEBUG"):
+            raise
+        error(": ".join(filter(None, (_file_of(problem), problem.strerror or str(problem)))))
+        raise typer.Exit(FAILED) from problem
+
+
+def _file_of(problem: OSError) -> str:
+    return "" if problem.filename is None else os.fsdecode(problem.filename)
 
 
 def error(message: str) -> None:

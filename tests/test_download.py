@@ -192,6 +192,8 @@ def test_list_and_remove(server, tmp_path):
         path = tmp_path / "cache" / name
         path.write_bytes(b"x" + path.read_bytes()[1:])
     assert [line.split("\t")[2] for line in aac("download", "--list").stdout.splitlines()] == ["DAMAGED"] * 2
+    (tmp_path / "cache" / "spice" / cache.SUMS).write_bytes(b"c0ffee\xff")  # cut short
+    assert [line.split("\t")[2] for line in aac("download", "--list").stdout.splitlines()] == ["DAMAGED"] * 2
     removed = aac("download", "--remove", "cnn10")
     assert removed.exit_code == 0
     assert "7 kB freed" in removed.stderr

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -80,7 +81,7 @@ def find_clotho(directory: Path, split: str) -> tuple[Path, Path] | None:
     """The csv of a split of Clotho and the folder of its recordings; None where the folder does not hold it."""
     for captions, sounds in _clotho_layouts(directory):
         path = captions / f"clotho_captions_{split}.csv"
-        if path.is_file():
+        if os.path.isfile(path):  # noqa: PTH113 (Path's own raises where a folder may not be entered)
             return path, _split_folder(sounds, split)
     return None
 

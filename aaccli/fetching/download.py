@@ -53,8 +53,11 @@ def fetch(item: Item, asset: Asset, target: Path, watch: Watch = nobody) -> Path
     FetchError
         It cannot be had or kept; the message says what was tried and how to place the file by hand.
     """
-    if is_whole(asset, target, watch):
-        return target
+    try:
+        if is_whole(asset, target, watch):
+            return target
+    except OSError as error:
+        raise FetchError(not_writable(target.parent, error)) from error
     if is_offline():
         raise FetchError(f"{asset.file} is not here, and HF_HUB_OFFLINE forbids the network; {item.by_hand(asset)}")
     with _making(target, watch) as part_path:

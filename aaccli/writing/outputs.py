@@ -168,12 +168,13 @@ class FileOutput(_Kept):
     ) -> None:
         if path.is_symlink():
             path = Path(os.path.realpath(path))  # what it leads to is the output, and what is locked
-        if not path.parent.is_dir():
-            raise ConfigError(f"{path}: no folder {path.parent}")
-        if path.exists() and not path.is_file():  # a device or a pipe would be replaced by a file
-            raise ConfigError(
-                f"{path}: is not a file; captions go on from there only in one, or to stdout without --out"
-            )
+        with reported(path):
+            if not path.parent.is_dir():
+                raise ConfigError(f"{path}: no folder {path.parent}")
+            if path.exists() and not path.is_file():  # a device or a pipe would be replaced by a file
+                raise ConfigError(
+                    f"{path}: is not a file; captions go on from there only in one, or to stdout without --out"
+                )
         super().__init__(beside(path, JOURNAL_SUFFIX, len(LOCK)), settings, overwrite, retry_failed)
         self.path = path
         self.writer = writer
