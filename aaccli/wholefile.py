@@ -12,6 +12,11 @@ from typing import BinaryIO
 
 from .errors import OutputError
 
+REMEDIES = {
+    **dict.fromkeys((errno.ENOSPC, errno.EDQUOT), "make room"),
+    **dict.fromkeys((errno.EACCES, errno.EPERM, errno.EROFS), "make it writable or choose another place"),
+    errno.EIO: "have the disk checked",
+}
 NAME_BYTES = 255  # of a name, at most, on the file systems of today
 
 
@@ -28,13 +33,13 @@ def reported(path: Path) -> Iterator[None]:
 
 @contextmanager
 def advised(next_step: str) -> Iterator[None]:
-    """Say what to do next where an OutputError tells of a full disk."""
+    """Say what to do where an OutputError tells of a disk that is full, fails, or may not be written to."""
     try:
         yield
     except OutputError as error:
         cause = error.__cause__
-        if isinstance(cause, OSError) and cause.errno in (errno.ENOSPC, errno.EDQUOT):
-            raise OutputError(f"{error}; make room, then {next_step}") from cause
+        if isinstance(cause, OSError) and cause.errno in REMEDIES:
+            raise OutputError(f"{error}; {REMEDIES[cause.errno]}, then {next_step}") from cause
         raise
 
 
@@ -44,7 +49,8 @@ def fitting(stem: str, suffix: str, most: int = NAME_BYTES) -> str:
     if len(whole) + len(end) <= most:
         return stem + suffix
     digits = f"~{hashlib.sha256(whole).hexdigest()[:16]}"
-    return whole[: most - len(end) - len(digits)].decode("utf-8", "ignore") + digits + suffix
+    cut = whole[: most - len(end) - len(digits)].decode("utf-8", "ignore")  # between two characters
+    return os.fsdecode(cut.encode()) + digits + suffix  # in a locale of ASCII, the bytes as Python writes them
 
 
 def beside(path: Path, suffix: str, more: int = 0) -> Path:

@@ -1,6 +1,8 @@
 """A disk that fills up at every place in turn: what was there stays, and the same command goes on to the same end."""
 
+import errno
 import json
+import os
 import shutil
 
 import numpy as np
@@ -25,6 +27,7 @@ from aaccli.training.journal import Journal
 from aaccli.training.runstate import StateFolder
 from aaccli.training.trainer import Position
 from aaccli.vocabulary import Vocabulary
+from aaccli.wholefile import advised, reported
 
 
 def aac(*arguments):
@@ -131,6 +134,19 @@ def test_a_model_at_every_write(tmp_path, tiny_model_config, monkeypatch):
         assert outputs(folder) == content, f"lost at {at}"
         assert [path.name for path in tmp_path.iterdir()] == ["best"]
     assert json.loads((folder / CONFIG).read_text())["trained"] == {"epoch": 1}
+
+
+@pytest.mark.parametrize(
+    ("number", "remedy"),
+    [
+        (errno.EDQUOT, "make room, then go on"),
+        (errno.EROFS, "make it writable or choose another place, then go on"),
+        (errno.EIO, "have the disk checked, then go on"),
+    ],
+)
+def test_what_to_do_next(tmp_path, number, remedy):
+    with pytest.raises(OutputError, match=f"o.csv: .*; {remedy}$"), advised("go on"), reported(tmp_path / "o.csv"):
+        raise OSError(number, os.strerror(number))
 
 
 STEPS = [Step(e, s, 2, 3.0, 2.0, 1.0, 3e-4, 0.5, 10.0) for e in (1, 2) for s in (1, 2)]

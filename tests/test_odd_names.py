@@ -2,6 +2,8 @@
 
 import csv
 import os
+import subprocess
+import sys
 import unicodedata
 
 import numpy as np
@@ -99,6 +101,13 @@ def test_names_that_are_cut_are_told_apart(stem):
     for name in names:
         assert len(os.fsencode(name)) <= NAME_BYTES and name.endswith(".srt")
     assert fitting("x" * 251, ".srt") == "x" * 251 + ".srt"
+
+
+def test_a_name_that_is_cut_can_be_a_file_where_the_locale_is_ascii():
+    environment = {**os.environ, "LC_ALL": "POSIX", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
+    code = "import os; from aaccli.wholefile import fitting; "
+    code += "os.fsencode(fitting(os.fsdecode(chr(233).encode() * 200), '.srt'))"
+    subprocess.run([sys.executable, "-c", code], env=environment, check=True)
 
 
 def test_no_name_in_a_message_moves_the_cursor(capsys):
