@@ -14,7 +14,7 @@ from .errors import OutputError
 
 REMEDIES = {
     **dict.fromkeys((errno.ENOSPC, errno.EDQUOT), "make room"),
-    **dict.fromkeys((errno.EACCES, errno.EPERM, errno.EROFS), "make it writable or choose another place"),
+    **dict.fromkeys((errno.EACCES, errno.EPERM, errno.EROFS), "make it writable"),
     errno.EIO: "have the disk checked",
 }
 NAME_BYTES = 255  # of a name, at most, on the file systems of today

@@ -140,7 +140,7 @@ def test_a_model_at_every_write(tmp_path, tiny_model_config, monkeypatch):
     ("number", "remedy"),
     [
         (errno.EDQUOT, "make room, then go on"),
-        (errno.EROFS, "make it writable or choose another place, then go on"),
+        (errno.EROFS, "make it writable, then go on"),
         (errno.EIO, "have the disk checked, then go on"),
     ],
 )

@@ -24,6 +24,7 @@ import httpx2
 from .. import __version__
 from ..errors import FetchError
 from ..watching import Progress, Watch, nobody
+from ..wholefile import REMEDIES
 from .assets import Asset, Item
 
 TRIES = 5  # in a row that bring next to nothing, then it is given up
@@ -159,11 +160,9 @@ def _making(target: Path, watch: Watch) -> Iterator[Path]:
 
 def not_writable(folder: Path, error: OSError) -> str:
     """What to say where the disk refuses."""
-    full, broken = error.errno in (errno.ENOSPC, errno.EDQUOT), error.errno == errno.EIO
-    next_step = "free some room" if full else "have its disk checked" if broken else "make it writable"
+    remedy = REMEDIES.get(error.errno or 0, "make it writable")
     return (
-        f"{folder}: {error.strerror or error}; {next_step}, or choose another place: AAC_CACHE=FOLDER, "
-        "--cache-dir FOLDER"
+        f"{folder}: {error.strerror or error}; {remedy}, or choose another place: AAC_CACHE=FOLDER, --cache-dir FOLDER"
     )
 
 
