@@ -322,6 +322,14 @@ def test_a_disk_that_fills_up_wherever_it_is(server, target, monkeypatch):
     assert_whole(target)
 
 
+@pytest.mark.skipif(not Path("/proc/self/mem").exists(), reason="needs a file that fails where it is read")
+def test_a_brought_file_that_cannot_be_read_is_the_one_that_is_named(server, tmp_path):
+    (tmp_path / "brought.pth").symlink_to("/proc/self/mem")
+    asset = asset_at(server)
+    with pytest.raises(FetchError, match=r"brought\.pth: Input/output error$"):
+        adopt(Item("cnn10", "", "", (asset,)), asset, tmp_path / "brought.pth", tmp_path / "cache" / "weights.pth")
+
+
 @pytest.mark.parametrize("how", ["fetched", "brought"])
 def test_a_disk_that_fills_up_at_every_write(server, tmp_path, how):
     (tmp_path / "brought.pth").write_bytes(CONTENT)

@@ -16,7 +16,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO
+from typing import IO, BinaryIO
 
 import filelock
 import httpx2
@@ -92,7 +92,7 @@ def adopt(item: Item, asset: Asset, source: Path, target: Path, watch: Watch = n
         try:
             _check_room(part_path, source.stat().st_size)
             with _Part(part_path, asset, watch) as part:
-                for chunk in iter(lambda: file.read(CHUNK), b""):
+                for chunk in _chunks(file, source):
                     part.write(chunk, source.stat().st_size)
                 problem = part.problem()
         except _GivenUpError as why:
@@ -103,6 +103,18 @@ def adopt(item: Item, asset: Asset, source: Path, target: Path, watch: Watch = n
             raise FetchError(f"{source} is not {asset.file}: {problem}; {item.by_hand(asset)}")
         part_path.replace(target)
     return target
+
+
+def _chunks(file: BinaryIO, source: Path) -> Iterator[bytes]:
+    """What a file holds; that it cannot be read is no fault of the disk that it is copied to."""
+    while True:
+        try:
+            chunk = file.read(CHUNK)
+        except OSError as error:
+            raise FetchError(f"{source}: {error.strerror}") from error
+        if not chunk:
+            return
+        yield chunk
 
 
 def is_whole(asset: Asset, path: Path, watch: Watch = nobody) -> bool:
