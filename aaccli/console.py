@@ -58,8 +58,7 @@ def terminable() -> Iterator[None]:
 def errors_to_exit_codes() -> Iterator[None]:
     """One clear line and an exit code for what a user can mend; tracebacks with AAC_DEBUG=1.
 
-    That is what aac raises of its own, and whatever the system refuses: a folder that may not be entered, a disk that
-    fails.
+    That is what aac raises of its own, and a file or folder that the system refuses: one may not enter it, for one.
     """
     try:
         with terminable():
@@ -72,17 +71,11 @@ def errors_to_exit_codes() -> Iterator[None]:
             raise
         error(str(problem))
         raise typer.Exit(USAGE if isinstance(problem, ConfigError) else FAILED) from problem
-    except BrokenPipeError:
-        raise  # whoever read stdout has had enough; typer ends quietly
     except OSError as problem:
-        if os.environ.get("AAC_DEBUG"):
+        if problem.filename is None or os.environ.get("AAC_DEBUG"):  # of stdout, for one, whoever called can tell more
             raise
-        error(": ".join(filter(None, (_file_of(problem), problem.strerror or str(problem)))))
+        error(f"{os.fsdecode(problem.filename)}: {problem.strerror}")
         raise typer.Exit(FAILED) from problem
-
-
-def _file_of(problem: OSError) -> str:
-    return "" if problem.filename is None else os.fsdecode(problem.filename)
 
 
 def error(message: str) -> None:
