@@ -18,6 +18,8 @@ from .errors import AacError, ConfigError
 
 stderr = Console(stderr=True, soft_wrap=True, highlight=False)
 
+# Messages may name files: no name moves the cursor or colours what follows. Lines and tabs are the messages' own.
+CONTROL = {code: f"\\x{code:02x}" for code in [*range(0x20), *range(0x7F, 0xA0)] if code not in (9, 10)}
 FAILED, USAGE, INTERRUPTED, TERMINATED = 1, 2, 130, 143  # exit codes; the last two as a shell tells of the signals
 PLAIN_SECONDS = 30.0  # between two lines of progress where stderr is no terminal
 
@@ -54,7 +56,10 @@ def terminable() -> Iterator[None]:
 
 @contextmanager
 def errors_to_exit_codes() -> Iterator[None]:
-    """One clear line and an exit code for what a user can mend; tracebacks with AAC_DEBUG=1."""
+    """One clear line and an exit code for what a user can mend; tracebacks with AAC_DEBUG=1.
+
+    That is what aac raises of its own, and a file or folder that the system refuses: one may not enter it, for one.
+    """
     try:
         with terminable():
             yield
@@ -66,18 +71,27 @@ def errors_to_exit_codes() -> Iterator[None]:
             raise
         error(str(problem))
         raise typer.Exit(USAGE if isinstance(problem, ConfigError) else FAILED) from problem
+    except OSError as problem:
+        if problem.filename is None or os.environ.get("AAC_DEBUG"):  # of stdout, for one, whoever called can tell more
+            raise
+        error(f"{os.fsdecode(problem.filename)}: {problem.strerror}")
+        raise typer.Exit(FAILED) from problem
 
 
 def error(message: str) -> None:
-    stderr.print(f"[bold red]error:[/] {escape(message)}")
+    stderr.print(f"[bold red]error:[/] {_shown(message)}")
 
 
 def warn(message: str) -> None:
-    stderr.print(f"[yellow]warning:[/] {escape(message)}")
+    stderr.print(f"[yellow]warning:[/] {_shown(message)}")
 
 
 def say(message: str) -> None:
-    stderr.print(escape(message))
+    stderr.print(_shown(message))
+
+
+def _shown(message: str) -> str:
+    return escape(message.translate(CONTROL))
 
 
 class StepProgress:

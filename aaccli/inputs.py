@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import glob
 import os
 import sys
@@ -104,18 +105,27 @@ def _is_folder(path: Path) -> bool:
 def read_list(path: str) -> list[str]:
     """The names in a list, one a line, or with NUL between them as ``find -print0`` gives them; ``-`` is stdin.
 
+    Names with backslashes, as Windows writes paths, are understood where no file has that very name.
+
     Raises
     ------
     DataError
-        The list cannot be read, or holds ``-``.
+        The list cannot be read, is UTF-16, or holds ``-``.
     """
     try:
         content = sys.stdin.buffer.read() if path == STDIN else Path(path).read_bytes()
     except OSError as error:
         raise DataError(f"--files-from {path}: {error.strerror}") from error
-    content = content.removeprefix(b"\xef\xbb\xbf")
+    if content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):  # its NULs would part letters
+        raise DataError(f"--files-from {path}: UTF-16, as PowerShell's > writes it; save it as UTF-8")
+    content = content.removeprefix(codecs.BOM_UTF8)
     names = content.split(b"\0") if b"\0" in content else content.replace(b"\r\n", b"\n").split(b"\n")
-    listed = [os.fsdecode(name) for name in names if name.strip()]
+    listed = [_slashed(os.fsdecode(name)) for name in names if name.strip()]
     if STDIN in listed:
         raise DataError(f"--files-from {path}: a list names files; give - as an argument")
     return listed
+
+
+def _slashed(name: str) -> str:
+    slashed = name.replace("\\", "/")
+    return slashed if not os.path.lexists(name) and os.path.lexists(slashed) else name

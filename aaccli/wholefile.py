@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import hashlib
 import os
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
@@ -10,6 +11,13 @@ from pathlib import Path
 from typing import BinaryIO
 
 from .errors import OutputError
+
+REMEDIES = {
+    **dict.fromkeys((errno.ENOSPC, errno.EDQUOT), "make room"),
+    **dict.fromkeys((errno.EACCES, errno.EPERM, errno.EROFS), "make it writable"),
+    errno.EIO: "have the disk checked",
+}
+NAME_BYTES = 255  # of a name, at most, on the file systems of today
 
 
 @contextmanager
@@ -25,14 +33,29 @@ def reported(path: Path | str) -> Iterator[None]:
 
 @contextmanager
 def advised(next_step: str) -> Iterator[None]:
-    """Say what to do next where an OutputError tells of a full disk."""
+    """Say what to do where an OutputError tells of a disk that is full, fails, or may not be written to."""
     try:
         yield
     except OutputError as error:
         cause = error.__cause__
-        if isinstance(cause, OSError) and cause.errno in (errno.ENOSPC, errno.EDQUOT):
-            raise OutputError(f"{error}; make room, then {next_step}") from cause
+        if isinstance(cause, OSError) and cause.errno in REMEDIES:
+            raise OutputError(f"{error}; {REMEDIES[cause.errno]}, then {next_step}") from cause
         raise
+
+
+def fitting(stem: str, suffix: str, most: int = NAME_BYTES) -> str:
+    """A name of a file; one that is too long is cut, and told from its like by digits."""
+    whole, end = os.fsencode(stem), os.fsencode(suffix)
+    if len(whole) + len(end) <= most:
+        return stem + suffix
+    digits = f"~{hashlib.sha256(whole).hexdigest()[:16]}"
+    cut = whole[: most - len(end) - len(digits)].decode("utf-8", "ignore")  # between two characters
+    return os.fsdecode(cut.encode()) + digits + suffix  # in a locale of ASCII, the bytes as Python writes them
+
+
+def beside(path: Path, suffix: str, more: int = 0) -> Path:
+    """A hidden file that belongs to another; its own have ``more`` bytes in their names."""
+    return path.with_name(fitting(f".{path.name}", suffix, NAME_BYTES - more))
 
 
 def replace_file(path: Path, chunks: Iterable[bytes], sync: bool = False) -> None:
@@ -40,7 +63,7 @@ def replace_file(path: Path, chunks: Iterable[bytes], sync: bool = False) -> Non
 
     With ``sync`` that holds after a power cut too.
     """
-    part = path.with_name(f".{path.name}.part")  # what a crash leaves of it, the next writer takes
+    part = beside(path, ".part")  # what a crash leaves of it, the next writer takes
     with reported(path):
         try:
             with part.open("wb") as file:

@@ -1,6 +1,6 @@
 """A disk on which the n-th write, and all that follow, find no room: what a real one does, at every place in turn.
 
-Only what happens below a folder counts: opening a file to write, writing, fsync, renaming, making a folder.
+Only what happens below a folder counts: making a file or a folder, writing, fsync, renaming.
 """
 
 from __future__ import annotations
@@ -44,8 +44,8 @@ def filling_up(folder: Path, at: int = 0) -> Iterator[Full]:
 
     class Raw(io.FileIO):
         def write(self, data: Any) -> int:
-            if "a" not in self.mode and self.tell() + len(data) <= os.fstat(self.fileno()).st_size:
-                return super().write(data)  # over what is there: takes no room
+            if not data or ("a" not in self.mode and self.tell() + len(data) <= os.fstat(self.fileno()).st_size):
+                return super().write(data)  # nothing, or over what is there: takes no room
             before = disk.count
             try:
                 disk.take(self.name)
@@ -68,19 +68,27 @@ def filling_up(folder: Path, at: int = 0) -> Iterator[Full]:
         buffered = io.BufferedRandom(raw) if "+" in mode else io.BufferedWriter(raw)
         return buffered if "b" in mode else io.TextIOWrapper(buffered, encoding, errors, newline)
 
+    def made(path: Any, flags: int, *rest: Any, **named: Any) -> int:  # a lock
+        if flags & os.O_CREAT and not os.path.lexists(path):
+            disk.take(path)
+        return real_os_open(path, flags, *rest, **named)
+
     def taking(function: Callable[..., Any], place: int) -> Callable[..., Any]:
         def guarded(*arguments: Any, **named: Any) -> Any:
             path = arguments[place]
+            if function.__name__ == "mkdir" and os.path.isdir(path):  # noqa: PTH112
+                return function(*arguments, **named)  # refuses whether there is room or not
             if not isinstance(path, int) or path in files:
                 disk.take(files[path].name if isinstance(path, int) else path, once=place == 1)
             return function(*arguments, **named)
 
         return guarded
 
-    real_open = io.open
+    real_open, real_os_open = io.open, os.open
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(io, "open", opened)
         patch.setattr("builtins.open", opened)
+        patch.setattr(os, "open", made)
         for name, place in (("rename", 1), ("replace", 1), ("mkdir", 0), ("fsync", 0)):
             patch.setattr(os, name, taking(getattr(os, name), place))
         patch.setattr(shutil, "_USE_CP_SENDFILE", False)

@@ -95,7 +95,7 @@ def test_a_run_that_ended_anywhere_goes_on(interrupted, kind, data):
 @given(data=st.data())
 def test_what_no_crash_leaves_is_refused_and_not_touched(interrupted, kind, data):
     """A journal that lacks what the file shows, or is none: the file may be somebody's work."""
-    journal, records, head, stages = interrupted(kind)
+    journal, records, _, stages = interrupted(kind)
     path = journal.with_name(f"out.{kind}")
     cut = records[: data.draw(st.integers(0, len(records)))]
     shown = data.draw(st.integers(0, len(NAMES)))
@@ -106,8 +106,8 @@ def test_what_no_crash_leaves_is_refused_and_not_touched(interrupted, kind, data
     except (ConfigError, OutputError) as error:
         assert "--overwrite" in str(error)
         assert path.read_bytes() == stages[shown]
-        # What is refused has no journal, or rows that the journal lacks.
-        assert len(cut) < len(head) or shown > cut.count(b"\n") - 1
+        # What is refused has rows that the journal lacks.
+        assert shown > max(0, cut.count(b"\n") - 1)
         run(file_output(path, overwrite=True))
     assert path.read_bytes() == stages[-1]
 
@@ -127,16 +127,37 @@ def test_a_folder_that_was_cut_off_anywhere_goes_on(tmp_path_factory, data):
     whole, journal = targets(), folder / "out" / ".aac"
     assert len(whole) == len(NAMES) - 1
     records = journal.read_bytes()
-    head = records.index(b"\n") + 1
-    cut = records[: data.draw(st.integers(head, len(records)))]
+    cut = records[: data.draw(st.integers(0, len(records)))]
     journal.write_bytes(cut)
-    kept = [HEARD[name] for name in NAMES[: cut.count(b"\n") - 1]]
+    kept = [HEARD[name] for name in NAMES[: max(0, cut.count(b"\n") - 1)]]
     for place, path in zip(NAMES, (folder / "out" / name for name in map(target_of, NAMES)), strict=True):
         if HEARD[place] not in kept or data.draw(st.booleans()):
             path.unlink(missing_ok=True)
     run(output(), data.draw(st.integers(0, len(NAMES))))
     run(output())
     assert targets() == whole
+
+
+@pytest.mark.parametrize("kept", [0, 5, 10, 30, -1])
+def test_a_journal_that_was_cut_within_its_first_line(interrupted, kept):
+    """Nothing was done yet; its settings may have been others. A part of another rank may end there too."""
+    journal, records, head, stages = interrupted("csv")
+    path = journal.with_name("out.csv")
+    journal.write_bytes(head[:kept])
+    journal.with_name(f"{journal.name}.1").write_bytes(head[:kept])
+    path.write_bytes(stages[0])
+    assert run(file_output(path)) == len(NAMES)
+    assert (path.read_bytes(), journal.read_bytes()) == (stages[-1], records)
+
+
+@pytest.mark.parametrize("foreign", [b"notes", b'{"aac": 10', b'{"aac": 1, "settings": {}}\nnotes', b"notes\n"])
+def test_what_is_no_journal_is_not_taken_for_one_that_was_cut(interrupted, foreign):
+    journal, _, _, stages = interrupted("csv")
+    journal.write_bytes(foreign)
+    journal.with_name("out.csv").write_bytes(stages[0])
+    with pytest.raises((ConfigError, OutputError), match="--overwrite"):
+        run(file_output(journal.with_name("out.csv")))
+    assert journal.read_bytes() == foreign
 
 
 def target_of(name: str) -> str:

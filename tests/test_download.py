@@ -192,6 +192,8 @@ def test_list_and_remove(server, tmp_path):
         path = tmp_path / "cache" / name
         path.write_bytes(b"x" + path.read_bytes()[1:])
     assert [line.split("\t")[2] for line in aac("download", "--list").stdout.splitlines()] == ["DAMAGED"] * 2
+    (tmp_path / "cache" / "spice" / cache.SUMS).write_bytes(b"c0ffee\xff")  # cut short
+    assert [line.split("\t")[2] for line in aac("download", "--list").stdout.splitlines()] == ["DAMAGED"] * 2
     removed = aac("download", "--remove", "cnn10")
     assert removed.exit_code == 0
     assert "7 kB freed" in removed.stderr
@@ -475,6 +477,16 @@ def test_no_room_to_unpack(tmp_path, monkeypatch):
         with pytest.raises(FetchError, match="bytes are needed to unpack, 10 are free"):
             unpack()
     assert sorted(path.name for path in tmp_path.iterdir()) == ["a.7z", "a.zip"]
+
+
+def test_what_was_fetched_is_kept_until_there_is_room_to_unpack_it(server, monkeypatch):
+    room = archives.check_room
+    with monkeypatch.context() as patched:
+        patched.setattr(archives, "check_room", lambda folder, needed: room(folder, needed << 60))
+        failed = aac("download", "spice")
+    assert failed.exit_code == 1 and "free some room" in failed.stderr
+    assert aac("download", "spice").exit_code == 0
+    assert len(server.requests) == 1, "fetched once"
 
 
 def test_by_hand_names_all_that_is_needed():

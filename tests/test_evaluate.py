@@ -173,6 +173,8 @@ def test_table_of_a_terminal(files, monkeypatch, capsys):
         (["--predictions", "a", "--references", "r", "--split", "evaluation"], "no data to caption"),
         (["--csv", "r"], "--csv goes with --audio"),
         (["--out", "scores.txt"], "names that end in .json or .csv"),
+        (["--out", "page.html"], "names that end in .json or .csv"),
+        (["--report", "scores.json"], "--report one in .html"),
         (["--metrics", "bert"], "--metrics bert: unknown"),
         (["--out", "nowhere/scores.json"], "no folder"),
     ],
@@ -191,6 +193,23 @@ def test_nothing_is_overwritten_unasked(files, tmp_path):
     assert out.read_text() == "mine"
     assert aac(*arguments, "--overwrite").exit_code == 0
     assert json.loads(out.read_text())["number_of_clips"] == 3
+
+
+def test_two_evaluations_do_not_write_to_one_file(files, tmp_path, monkeypatch):
+    """Else the first would move the second one's half-written file into place, and the second replace what it wrote."""
+    out = tmp_path / "scores.json"
+    arguments = ("--predictions", files["a"], "--references", files["references"], "--out", out, "--out", out)
+    meanwhile = []
+
+    def show(*_):
+        out.unlink()  # not because it is there already
+        meanwhile.append(aac(*arguments))
+
+    monkeypatch.setattr(shown, "show", show)
+    assert aac(*arguments).exit_code == 0
+    assert meanwhile[0].exit_code == 1 and "another aac is at work on it" in meanwhile[0].stderr
+    monkeypatch.setattr(shown, "show", lambda *_: None)
+    assert aac(*arguments).exit_code == 0, "once the other has ended"
 
 
 def test_partial(files, tmp_path):

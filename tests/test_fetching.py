@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import hashlib
 import os
@@ -18,6 +19,7 @@ from pathlib import Path
 
 import httpx2
 import pytest
+from full_disk import filling_up
 from loopback import Fault, Server, serving
 
 from aaccli.errors import FetchError
@@ -301,7 +303,7 @@ def test_the_disk_fills_up(server, small_disk, monkeypatch):
     usage = shutil.disk_usage("/")
     monkeypatch.setattr(download.shutil, "disk_usage", lambda path: usage)  # another program takes the room meanwhile
     target = small_disk / "weights.pth"
-    with pytest.raises(FetchError, match="No space left on device; free some room, or choose another place: AAC_CACHE"):
+    with pytest.raises(FetchError, match="No space left on device; make room, or choose another place: AAC_CACHE"):
         fetched(server, target)
     assert not target.exists()
     assert sum(path.stat().st_size for path in small_disk.iterdir()) == 0, "what was written is given back"
@@ -318,6 +320,37 @@ def test_a_disk_that_fills_up_wherever_it_is(server, target, monkeypatch):
     assert not target.exists()
     fetched(server, target)
     assert_whole(target)
+
+
+@pytest.mark.skipif(not Path("/proc/self/mem").exists(), reason="needs a file that fails where it is read")
+def test_a_brought_file_that_cannot_be_read_is_the_one_that_is_named(server, tmp_path):
+    (tmp_path / "brought.pth").symlink_to("/proc/self/mem")
+    asset = asset_at(server)
+    with pytest.raises(FetchError, match=r"brought\.pth: Input/output error$"):
+        adopt(Item("cnn10", "", "", (asset,)), asset, tmp_path / "brought.pth", tmp_path / "cache" / "weights.pth")
+
+
+@pytest.mark.parametrize("how", ["fetched", "brought"])
+def test_a_disk_that_fills_up_at_every_write(server, tmp_path, how):
+    (tmp_path / "brought.pth").write_bytes(CONTENT)
+    target, asset = tmp_path / "cache" / "weights.pth", asset_at(server)
+
+    def run():
+        if how == "fetched":
+            return fetched(server, target)
+        return adopt(Item("cnn10", "", "", (asset,)), asset, tmp_path / "brought.pth", target)
+
+    at = 1
+    while True:
+        shutil.rmtree(target.parent, ignore_errors=True)
+        with filling_up(target.parent, at), contextlib.suppress(FetchError):
+            run()
+            break
+        assert not target.exists()
+        run()
+        assert_whole(target)
+        at += 1
+    assert at > 5
 
 
 @pytest.fixture

@@ -1,6 +1,8 @@
 """A disk that fills up at every place in turn: what was there stays, and the same command goes on to the same end."""
 
+import errno
 import json
+import os
 import shutil
 
 import numpy as np
@@ -20,8 +22,12 @@ from aaccli.errors import CheckpointError, NotInstalledError, OutputError
 from aaccli.metrics import java
 from aaccli.model.beam import DecodingConfig
 from aaccli.model.captioner import CaptionerNet
+from aaccli.training.config import Epoch, Step
+from aaccli.training.journal import Journal
 from aaccli.training.runstate import StateFolder
+from aaccli.training.trainer import Position
 from aaccli.vocabulary import Vocabulary
+from aaccli.wholefile import advised, reported
 
 
 def aac(*arguments):
@@ -93,8 +99,10 @@ def test_evaluations_at_every_write(tmp_path, monkeypatch):
     with filling_up(disk) as counted:
         assert aac(*arguments).exit_code == 0
     whole, steps = outputs(disk), counted.count
-    assert steps == 3 * 3  # of each: its beginning, its bytes, its name
+    assert steps == 3 * 4  # of each: its lock, its beginning, its bytes, its name
     for at in range(1, steps + 1):
+        shutil.rmtree(disk)
+        disk.mkdir()
         for name in whole:
             (disk / name).write_bytes(b"of the year before")
         with filling_up(disk, at):
@@ -126,6 +134,58 @@ def test_a_model_at_every_write(tmp_path, tiny_model_config, monkeypatch):
         assert outputs(folder) == content, f"lost at {at}"
         assert [path.name for path in tmp_path.iterdir()] == ["best"]
     assert json.loads((folder / CONFIG).read_text())["trained"] == {"epoch": 1}
+
+
+@pytest.mark.parametrize(
+    ("number", "remedy"),
+    [
+        (errno.EDQUOT, "make room, then go on"),
+        (errno.EROFS, "make it writable, then go on"),
+        (errno.EIO, "have the disk checked, then go on"),
+    ],
+)
+def test_what_to_do_next(tmp_path, number, remedy):
+    with pytest.raises(OutputError, match=f"o.csv: .*; {remedy}$"), advised("go on"), reported(tmp_path / "o.csv"):
+        raise OSError(number, os.strerror(number))
+
+
+STEPS = [Step(e, s, 2, 3.0, 2.0, 1.0, 3e-4, 0.5, 10.0) for e in (1, 2) for s in (1, 2)]
+EPOCHS = [Epoch(e, 2.5, 2.25, 2.0, True, 9.0, 0.1, {}, ()) for e in (1, 2)]
+STORY = [*STEPS[:2], EPOCHS[0], *STEPS[2:], EPOCHS[1]]
+
+
+def told(folder, begun=0, at=0, room=len(STORY)):
+    """Tell a run's story from an entry on, on a disk that fills up and has room again; gives problems and steps."""
+    problems = []
+    with filling_up(folder, at) as disk:
+        journal = Journal(folder, "a run", Position(1, 0) if begun else Position(), False, problems.append)
+        tell = {Step: journal.step, Epoch: journal.epoch}
+        for entry in STORY[begun:room]:
+            tell[type(entry)](entry)
+    for entry in STORY[room:]:
+        tell[type(entry)](entry)
+    journal.close()
+    return problems, disk.count
+
+
+@pytest.mark.parametrize("begun", [0, 3])
+def test_metrics_and_curves_at_every_write(tmp_path, begun):
+    """What there was no room for follows; in a run that goes on, too, where the file holds more than is so any more."""
+    whole, disk = tmp_path / "whole", tmp_path / "disk"
+    whole.mkdir()
+    told(whole)
+    content = outputs(whole)
+    for room in range(begun, len(STORY) + 1):
+        at = steps = 1
+        while at <= steps:
+            shutil.rmtree(disk, ignore_errors=True)
+            shutil.copytree(whole, disk) if begun else disk.mkdir()
+            problems, steps = told(disk, begun, at, room)
+            assert bool(problems) == (at <= steps)
+            assert all("No space left on device); training goes on" in problem for problem in problems)
+            assert len(problems) == len(set(problems)), "not at every step"
+            assert outputs(disk) == content, f"others after {at}, with room after {room}"
+            at += 1
 
 
 def test_a_state_at_every_write(tmp_path):

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from full_disk import filling_up
 from huggingface_hub import constants
 from loopback import COMMIT, Repo, Server, serving
 
@@ -192,6 +193,15 @@ def test_without_a_network_the_answer_is_quick_and_says_what_to_do(server, monke
     ):
         find_model("someone/tiny")
     assert time.monotonic() - began < 3
+
+
+def test_a_disk_that_is_full(server, tmp_path, files):
+    with (
+        filling_up(tmp_path / "hub", 12),
+        pytest.raises(FetchError, match=r"cannot be kept in .* make room, or .*HF_HOME"),
+    ):
+        find_model("someone/tiny")
+    assert (find_model("someone/tiny") / "model.safetensors").read_bytes() == files["model.safetensors"]
 
 
 def test_offline_by_choice(server, monkeypatch):

@@ -112,7 +112,13 @@ def test_a_list_on_stdin(monkeypatch):
     assert read_list("-") == ["a.wav", "b.wav"]
 
 
-@pytest.mark.parametrize("content", [None, b"a.wav\n-\n"])
+def test_a_list_of_windows(tree, tmp_path):
+    (tree / "by hand\\c.mp3").touch()
+    (tmp_path / "list").write_bytes(b"rec\\sub\\c.mp3\r\nby hand\\c.mp3\r\nC:\\gone.wav\r\n")
+    assert read_list(str(tmp_path / "list")) == ["rec/sub/c.mp3", "by hand\\c.mp3", "C:\\gone.wav"]
+
+
+@pytest.mark.parametrize("content", [None, b"a.wav\n-\n", "a.wav\r\n".encode("utf-16")])
 def test_a_list_that_cannot_be(tmp_path, content):
     if content is not None:
         (tmp_path / "list").write_bytes(content)

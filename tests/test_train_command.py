@@ -179,7 +179,9 @@ def test_two_runs_do_not_share_a_folder(data, tmp_path):
     (tmp_path / "run").mkdir()
     with FileLock(tmp_path / "run" / ".lock"):
         refused = aac(*data, "--out", tmp_path / "run")
-    assert refused.exit_code == 2 and "another aac trains in it" in refused.stderr
+        tagging = CliRunner().invoke(app, ["pretrain", "--sounds", str(tmp_path), "--out", str(tmp_path / "run")])
+    for result in (refused, tagging):
+        assert result.exit_code == 2 and "another aac trains in it" in result.stderr
 
 
 def test_two_processes_learn_as_one(data, whole, tmp_path):

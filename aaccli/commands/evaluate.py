@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from contextlib import suppress
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -91,17 +91,16 @@ def evaluate(
 
     The scores are those of the COCO caption evaluation. SPICE needs `aac download spice` once.
     """
-    with console.errors_to_exit_codes():
+    with console.errors_to_exit_codes(), _held(out or [], report, overwrite):
         from ..errors import ConfigError
         from ..metrics.bootstrap import bootstrap as intervals_of
         from ..metrics.evaluation import METRICS, metrics_named
-        from ..metrics.output import Context, as_data, to_csv, to_json
+        from ..metrics.output import Context, as_data, to_csv, to_json, write_whole
         from ..metrics.reading import pair
         from .scores import show
 
         wanted = metrics_named(metrics) if metrics else tuple(METRICS)
         scored, captioned = [p for p in out or () if p.suffix == ".json"], [p for p in out or () if p.suffix == ".csv"]
-        _check_outputs([*(out or ()), *([report] if report else ())], overwrite)
         if predictions:
             if not references or split or clotho or csv or model:
                 raise ConfigError("--predictions goes with --references, and with no data to caption")
@@ -116,25 +115,25 @@ def evaluate(
                 clips, title, folder, model, precision, {"beam_size": beam_size}, batch_size, device, threads, quiet
             )
             for path in captioned:  # before scoring: what was done is kept
-                _write(path, to_csv(next(iter(source.systems.values()))))
+                write_whole(path, to_csv(next(iter(source.systems.values()))))
         pairs = pair(source.references, source.systems, partial)
         for line in pairs.left_out:
             console.warn(line)
         if predictions:
             for path in captioned:
-                _write(path, to_csv(dict(zip(pairs.files, next(iter(pairs.systems.values())), strict=True))))
+                write_whole(path, to_csv(dict(zip(pairs.files, next(iter(pairs.systems.values())), strict=True))))
         evaluation = _scored(pairs, wanted, quiet)
         intervals = intervals_of([system.scores for system in evaluation.systems.values()], bootstrap)
         options = {"metrics": list(wanted), "bootstrap": bootstrap, "partial": partial, **source.options}
         context = Context(source.title, options, source.model, source.paper)
         for path in scored:
-            _write(path, to_json(as_data(evaluation, intervals, context)))
+            write_whole(path, to_json(as_data(evaluation, intervals, context)))
         if report:
             from ..report import render
 
             recordings = source.recordings or (_recordings(pairs, audio) if audio else {})
             with console.StepProgress("report", len(recordings), quiet) as progress:
-                _write(report, render(evaluation, intervals, context, recordings, report.parent, progress.update))
+                write_whole(report, render(evaluation, intervals, context, recordings, report.parent, progress.update))
         show(evaluation, intervals, context)
         if not quiet:
             for warning in evaluation.warnings:
@@ -156,24 +155,26 @@ class _Source:
     recordings: dict[str, Path] | None = None
 
 
-def _check_outputs(paths: Sequence[Path], overwrite: bool) -> None:
-    from ..errors import ConfigError
+@contextmanager
+def _held(out: Sequence[Path], report: Path | None, overwrite: bool) -> Iterator[None]:
+    """Keep other processes from writing where this one will, from the start: who comes later finds it there."""
+    from ..errors import ConfigError, OutputError
+    from ..locks import held
+    from ..wholefile import advised, beside
 
-    for path in paths:
-        if path.suffix not in (".json", ".csv", ".html"):
+    pages = [report] if report else []
+    for path, suffixes in [*((path, (".json", ".csv")) for path in out), *((path, (".html",)) for path in pages)]:
+        if path.suffix not in suffixes:
             raise ConfigError(f"{path}: --out takes names that end in .json or .csv, --report one in .html")
-        if path.exists() and not overwrite:
-            raise ConfigError(f"{path}: is there already; give another name, or --overwrite")
-        if not path.parent.is_dir():
-            raise ConfigError(f"{path}: no folder {path.parent}")
-
-
-def _write(path: Path, text: str) -> None:
-    from ..metrics.output import write_whole
-    from ..wholefile import advised
-
-    with advised("type the same command again, with --overwrite"):
-        write_whole(path, text)
+    with advised("type the same command again, with --overwrite"), ExitStack() as locks:
+        for path in {path.absolute(): path for path in (*out, *pages)}.values():
+            if not path.parent.is_dir():
+                raise ConfigError(f"{path}: no folder {path.parent}")
+            busy = OutputError(f"{path}: another aac is at work on it; wait for its end")
+            locks.enter_context(held(beside(path, ".lock"), busy))
+            if path.exists() and not overwrite:
+                raise ConfigError(f"{path}: is there already; give another name, or --overwrite")
+        yield
 
 
 def _given(predictions: Sequence[Path], references: Path) -> _Source:

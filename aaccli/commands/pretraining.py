@@ -96,16 +96,19 @@ def pretrain(
     The stand-in for PANNs' training on AudioSet where its weights cannot be had.
     """
     with console.errors_to_exit_codes():
+        from ..locks import training_in
         from ..model.features import FrontEndConfig
         from ..training.settings import DataConfig
         from ..training.tagging import TaggingConfig
+        from ..wholefile import advised
 
         front_end = FrontEndConfig(fmax=fmax)
         config = TaggingConfig(epochs=epochs, batch_size=batch_size, learning_rate=lr, seed=seed)
         where = pick_device(device, threads)
         fold = DataConfig.validation_fold if validation_fold is None else validation_fold
-        banks = sound_banks(sounds, phrases, bool(known_labels), fold, front_end.sample_rate, quiet)
-        train_a_tagger(banks, front_end, config, out / "tagger", where, quiet)
+        with advised("type the same command again"), training_in(out):
+            banks = sound_banks(sounds, phrases, bool(known_labels), fold, front_end.sample_rate, quiet)
+            train_a_tagger(banks, front_end, config, out / "tagger", where, quiet)
 
 
 def train_a_tagger(
@@ -116,12 +119,13 @@ def train_a_tagger(
     device: torch.device,
     quiet: bool,
 ) -> Path:
-    """Train a tagger and keep the best; returns its folder."""
-    from ..checkpoints import TaggerInfo, save_tagger
+    """Train a tagger and keep the best; returns its folder, which no other process may be writing."""
+    from ..checkpoints import TaggerInfo, mend, save_tagger
     from ..config import to_dict
     from ..model.cnn10 import Tagger
     from ..training.tagging import TAGGING_CNN10, TaggingScore, TaggingStep, train_tagger
 
+    mend(out)
     train, held_out = banks
     labels, cnn10 = train.labels, TAGGING_CNN10
     validation = [(r, held_out.waveform(r)) for r in held_out.recordings if r.label in labels]

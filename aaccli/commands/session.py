@@ -16,7 +16,6 @@ from typing import Any
 
 import torch
 import typer
-from filelock import FileLock, Timeout
 
 from .. import console, precision
 from ..checkpoints import CaptionerInfo, Store, load_captioner, mend, save_captioner
@@ -26,6 +25,7 @@ from ..data.featurecache import FeatureCache
 from ..data.phrases import load_phrases
 from ..data.soundscapes import SoundscapeConfig
 from ..errors import CheckpointError, ConfigError, DataError
+from ..locks import training_in
 from ..metrics.evaluation import NAMES
 from ..metrics.output import write_whole
 from ..model.captioner import CaptionerNet
@@ -41,7 +41,7 @@ from ..training.survey import MEMO, LeftOut, Survey, tell
 from ..training.tagging import TaggingConfig
 from ..training.trainer import Trainer
 from ..vocabulary import Vocabulary
-from ..wholefile import advised, reported
+from ..wholefile import advised
 from .pretraining import sound_banks, train_a_tagger
 
 CONFIG, LEFT_OUT, STATE, TAGGER = "config.toml", "left_out.csv", "state", "tagger"
@@ -90,7 +90,7 @@ class Session:
             advised("type the same command again, with --resume"),
             team(device) as (self.team, device),
             _silent(self.quiet or not self.team.first),
-            _held(self.out) if self.team.first else nullcontext(),
+            training_in(self.out) if self.team.first else nullcontext(),
         ):
             state = self._former_state(resume)
             if self.team.first:
@@ -253,6 +253,7 @@ class Session:
             _say_scores(epoch)
 
         def save() -> None:
+            journal.keep()  # a run that goes on from this state tells only what comes after it
             state = {**trainer.state(), "words": list(trainer.run.vocabulary.words), "about": trainer.run.about}
             try:
                 self.states.save(state, trainer.at.epoch, trainer.at.step)
@@ -310,22 +311,6 @@ def _duration(seconds: float) -> str:
     minutes, seconds = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours}:{minutes:02}:{seconds:02}"
-
-
-@contextmanager
-def _held(out: Path) -> Iterator[None]:
-    """Keep other processes from training in the same folder."""
-    with reported(out):
-        out.mkdir(parents=True, exist_ok=True)
-        lock = FileLock(out / ".lock")
-        try:
-            lock.acquire(timeout=0)
-        except Timeout as error:
-            raise ConfigError(f"{out}: another aac trains in it; wait for its end, or give another --out") from error
-    try:
-        yield
-    finally:
-        lock.release()
 
 
 @contextmanager

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import csv
-from collections.abc import Callable, Iterator, Sequence
+import os
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -17,6 +17,7 @@ from .. import audio
 from ..errors import DataError
 from ..model.captioner import PAD, CaptionerNet
 from ..model.features import FrontEndConfig, LogMel
+from ..table import read_table
 from ..vocabulary import Vocabulary
 from ..within import find_within
 from .augment import DegradeConfig, degrade
@@ -80,7 +81,7 @@ def find_clotho(directory: Path, split: str) -> tuple[Path, Path] | None:
     """The csv of a split of Clotho and the folder of its recordings; None where the folder does not hold it."""
     for captions, sounds in _clotho_layouts(directory):
         path = captions / f"clotho_captions_{split}.csv"
-        if path.is_file():
+        if os.path.isfile(path):  # noqa: PTH113 (Path's own raises where a folder may not be entered)
             return path, _split_folder(sounds, split)
     return None
 
@@ -110,27 +111,22 @@ def read_captions(path: Path, folder: Path, missing_ok: bool = False) -> list[Cl
     DataError
         The csv or a column is missing, no row has a caption, a name leads out of the folder, or recordings are missing.
     """
-    try:
-        with path.open(encoding="utf-8-sig", newline="") as file:
-            reader = csv.DictReader(file)
-            names = reader.fieldnames or ()
-            columns = [c for c in names if c == "caption" or c.startswith("caption_")]
-            if not {"file_name", "youtube_id"} & set(names) or not columns:
-                raise DataError(f"{path}: columns file_name and caption_1, caption_2, ... (or caption) were expected")
-            name_of = (lambda row: row["file_name"]) if "file_name" in names else _audiocaps_names(folder)
-            places: dict[str, Path] = {}
-            said: dict[Path, list[str]] = {}
-            for row in reader:
-                name = name_of(row)
-                if not name:
-                    raise DataError(f"{path}: line {reader.line_num} has no file_name")
-                if name not in places:
-                    places[name] = _place(folder, name, f"{path}: line {reader.line_num}")
-                said.setdefault(places[name], []).extend(c for c in map(row.get, columns) if c and c.strip())
-    except (UnicodeDecodeError, csv.Error) as error:
-        raise DataError(f"{path}: not a UTF-8 csv file ({error})") from error
-    except OSError as error:
-        raise DataError(f"{error.filename or path}: {error.strerror}") from error
+    header, rows = read_table(path)
+    columns = [c for c in header.values if c == "caption" or c.startswith("caption_")]
+    if not header.values.keys() & {"file_name", "youtube_id"} or not columns:
+        raise DataError(
+            f"{header.where}: columns file_name and caption_1, caption_2, ... (or caption) were expected{header.has()}"
+        )
+    name_of = _file_name if "file_name" in header.values else _audiocaps_names(folder)
+    places: dict[str, Path] = {}
+    said: dict[Path, list[str]] = {}
+    for row in rows:
+        name = name_of(row.values)
+        if not name:
+            raise DataError(f"{row.where}: has no file_name")
+        if name not in places:
+            places[name] = _place(folder, name, row.where)
+        said.setdefault(places[name], []).extend(c for c in map(row.values.get, columns) if c and c.strip())
     clips = [Clip(place, tuple(captions)) for place, captions in said.items() if captions]
     if not clips:
         raise DataError(f"{path}: holds no caption")
@@ -149,11 +145,18 @@ def _place(folder: Path, name: str, where: str) -> Path:
         raise DataError(f"{where}: {error}") from error
 
 
-def _audiocaps_names(folder: Path) -> Callable[[dict[str, str]], str]:
-    """The file name of a row of AudioCaps, as far as it is in the folder."""
-    files = {path.stem: path.name for path in sorted(folder.iterdir()) if audio.is_sound_file(path)}
+def _file_name(row: Mapping[str, str]) -> str:
+    return row["file_name"]
 
-    def name_of(row: dict[str, str]) -> str:
+
+def _audiocaps_names(folder: Path) -> Callable[[Mapping[str, str]], str]:
+    """The file name of a row of AudioCaps, as far as it is in the folder."""
+    try:
+        files = {path.stem: path.name for path in sorted(folder.iterdir()) if audio.is_sound_file(path)}
+    except OSError as error:
+        raise DataError(f"{folder}: {error.strerror}") from error
+
+    def name_of(row: Mapping[str, str]) -> str:
         video, start = row["youtube_id"], row.get("start_time") or ""
         stems = (f"{video}_{start}", f"Y{video}_{start}", video, f"Y{video}")
         return next((files[stem] for stem in stems if stem in files), video and f"{stems[0]}.wav")

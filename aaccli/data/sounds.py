@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import math
 import os
 import zlib
@@ -17,6 +16,7 @@ from torch import Tensor
 
 from .. import audio
 from ..errors import AudioError, DataError
+from ..table import Row, read_table
 from ..within import find_within
 from .phrases import PhraseBook
 
@@ -62,23 +62,23 @@ def read_sounds(directory: Path) -> list[Recording]:
 
 
 def _read_manifest(manifest: Path) -> list[Recording]:
-    try:
-        with manifest.open(encoding="utf-8-sig", newline="") as file:
-            reader = csv.DictReader(file)
-            missing = {"file", "label"} - set(reader.fieldnames or ())
-            if missing:
-                raise DataError(f"{manifest}: no column {' or '.join(sorted(missing))}")
-            rows = [row for row in reader if (row["file"] or "").strip() and (row["label"] or "").strip()]
-    except (UnicodeDecodeError, csv.Error) as error:
-        raise DataError(f"{manifest}: not a UTF-8 csv file ({error})") from error
-    except OSError as error:
-        raise DataError(f"{manifest}: {error.strerror}") from error
-    if not rows:
+    header, every = read_table(manifest)
+    missing = {"file", "label"} - header.values.keys()
+    if missing:
+        raise DataError(f"{header.where}: no column {' or '.join(sorted(missing))}{header.has()}")
+    found = [
+        _named(manifest.parent, row) for row in every if row.values["file"].strip() and row.values["label"].strip()
+    ]
+    if not found:
         raise DataError(f"{manifest}: names no recording")
+    return found
+
+
+def _named(directory: Path, row: Row) -> Recording:
     try:
-        return [_recording(manifest.parent, row["file"], row["label"], row.get("fold") or "") for row in rows]
+        return _recording(directory, row.values["file"], row.values["label"], row.values.get("fold", ""))
     except DataError as error:
-        raise DataError(f"{manifest}: {error}") from error
+        raise DataError(f"{row.where}: {error}") from error
 
 
 def _hidden(path: Path) -> bool:

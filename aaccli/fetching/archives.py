@@ -19,6 +19,10 @@ from .download import CHUNK
 MEMBER_BYTES = 1 << 30  # a jar of CoreNLP is a third of that
 
 
+class NoRoomError(FetchError):
+    """The disk is too small to unpack on; the archive may be sound."""
+
+
 @contextmanager
 def staged(folder: Path) -> Iterator[Path]:
     """Give an empty folder to fill; it takes the place of ``folder`` if the block ends without an error."""
@@ -42,10 +46,10 @@ def check_names(archive: Path, names: Sequence[str]) -> None:
 
 
 def check_room(folder: Path, needed: int) -> None:
-    """Raises FetchError where the disk of a folder has less than ``needed`` bytes free."""
+    """Raises NoRoomError where the disk of a folder has less than ``needed`` bytes free."""
     free = shutil.disk_usage(folder).free
     if needed > free:
-        raise FetchError(f"{folder}: {needed:,} bytes are needed to unpack, {free:,} are free; free some room")
+        raise NoRoomError(f"{folder}: {needed:,} bytes are needed to unpack, {free:,} are free; free some room")
 
 
 def unpack_from_zip(archive: Path, names: Sequence[str], folder: Path, watch: Watch = nobody) -> None:

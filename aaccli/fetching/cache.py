@@ -16,9 +16,9 @@ import platformdirs
 
 from ..errors import FetchError
 from ..watching import Watch, nobody
-from .archives import staged, unpack_from_zip
+from .archives import NoRoomError, staged, unpack_from_zip
 from .assets import CACHED, CNN10, SPICE, SPICE_JARS, Cached
-from .download import adopt, digest, fetch, is_whole, locked
+from .download import adopt, digest, fetch, is_whole, locked, not_writable
 
 SUMS = "SHA256SUMS"  # of what was unpacked: for what has no published checksum
 
@@ -64,11 +64,13 @@ def spice(cache: Path, source: Path | None = None, watch: Watch = nobody) -> Pat
                 unpack_from_zip(source or archive, SPICE_JARS, fresh, watch)
                 sums = "".join(f"{digest(fresh / jar, 'sha256')}  {jar}\n" for jar in SPICE_JARS)
                 (fresh / SUMS).write_text(sums, encoding="utf-8")
+        except NoRoomError:
+            raise  # what was fetched is kept until there is some
         except FetchError:
             archive.unlink(missing_ok=True)  # damaged: the next run must not take it for whole
             raise
         except OSError as error:
-            raise FetchError(f"{folder}: {error.strerror or error}; AAC_CACHE=FOLDER chooses another place") from error
+            raise FetchError(not_writable(folder, error)) from error
         archive.unlink(missing_ok=True)
     return folder
 
@@ -79,7 +81,8 @@ def spice_jars(cache: Path | None = None) -> Path | None:
         folder = CACHED["spice"].folder(cache or cache_folder())
     except FetchError:  # no folder, nothing in it
         return None
-    whole = all((folder / name).is_file() for name in (*SPICE_JARS, SUMS))
+    # Not by Path, which raises where a folder may not be entered: the scores that need no cache shall be had.
+    whole = all(os.path.isfile(folder / name) for name in (*SPICE_JARS, SUMS))  # noqa: PTH113
     return folder if whole else None
 
 
@@ -120,8 +123,8 @@ def _state(cached: Cached, folder: Path) -> str:
     if not all((folder / file).is_file() for file in cached.files):
         return "incomplete"
     if cached.item is SPICE:
-        sums = dict(line.split("  ", 1)[::-1] for line in (folder / SUMS).read_text(encoding="utf-8").splitlines())
-        same = all(sums.get(jar) == digest(folder / jar, "sha256") for jar in SPICE_JARS)
+        sums = (folder / SUMS).read_bytes().splitlines()  # may be damaged too
+        same = all(f"{digest(folder / jar, 'sha256')}  {jar}".encode() in sums for jar in SPICE_JARS)
         return "ok (sha256 as unpacked)" if same else "DAMAGED"
     (asset,) = cached.item.files
     return f"ok ({', '.join(asset.checksums)})" if is_whole(asset, folder / asset.file) else "DAMAGED"

@@ -16,7 +16,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO
+from typing import IO, BinaryIO
 
 import filelock
 import httpx2
@@ -24,6 +24,7 @@ import httpx2
 from .. import __version__
 from ..errors import FetchError
 from ..watching import Progress, Watch, nobody
+from ..wholefile import REMEDIES
 from .assets import Asset, Item
 
 TRIES = 5  # in a row that bring next to nothing, then it is given up
@@ -53,8 +54,11 @@ def fetch(item: Item, asset: Asset, target: Path, watch: Watch = nobody) -> Path
     FetchError
         It cannot be had or kept; the message says what was tried and how to place the file by hand.
     """
-    if is_whole(asset, target, watch):
-        return target
+    try:
+        if is_whole(asset, target, watch):
+            return target
+    except OSError as error:
+        raise FetchError(not_writable(target.parent, error)) from error
     if is_offline():
         raise FetchError(f"{asset.file} is not here, and HF_HUB_OFFLINE forbids the network; {item.by_hand(asset)}")
     with _making(target, watch) as part_path:
@@ -88,7 +92,7 @@ def adopt(item: Item, asset: Asset, source: Path, target: Path, watch: Watch = n
         try:
             _check_room(part_path, source.stat().st_size)
             with _Part(part_path, asset, watch) as part:
-                for chunk in iter(lambda: file.read(CHUNK), b""):
+                for chunk in _chunks(file, source):
                     part.write(chunk, source.stat().st_size)
                 problem = part.problem()
         except _GivenUpError as why:
@@ -99,6 +103,18 @@ def adopt(item: Item, asset: Asset, source: Path, target: Path, watch: Watch = n
             raise FetchError(f"{source} is not {asset.file}: {problem}; {item.by_hand(asset)}")
         part_path.replace(target)
     return target
+
+
+def _chunks(file: BinaryIO, source: Path) -> Iterator[bytes]:
+    """What a file holds; that it cannot be read is no fault of the disk that it is copied to."""
+    while True:
+        try:
+            chunk = file.read(CHUNK)
+        except OSError as error:
+            raise FetchError(f"{source}: {error.strerror}") from error
+        if not chunk:
+            return
+        yield chunk
 
 
 def is_whole(asset: Asset, path: Path, watch: Watch = nobody) -> bool:
@@ -137,7 +153,7 @@ def locked(path: Path, watch: Watch = nobody) -> Iterator[None]:
             watch(Progress(path.name, 0, None, "waiting for another aac that is at it"))
             lock.acquire()
     except OSError as error:
-        raise FetchError(_not_writable(path.parent, error)) from error
+        raise FetchError(not_writable(path.parent, error)) from error
     try:
         yield
     finally:
@@ -151,13 +167,14 @@ def _making(target: Path, watch: Watch) -> Iterator[Path]:
         try:
             yield target.with_name(target.name + ".part")
         except OSError as error:
-            raise FetchError(_not_writable(target.parent, error)) from error
+            raise FetchError(not_writable(target.parent, error)) from error
 
 
-def _not_writable(folder: Path, error: OSError) -> str:
-    where = "free some room" if error.errno in (errno.ENOSPC, errno.EDQUOT) else "make it writable"
+def not_writable(folder: Path, error: OSError) -> str:
+    """What to say where the disk refuses."""
+    remedy = REMEDIES.get(error.errno or 0, "make it writable")
     return (
-        f"{folder}: {error.strerror or error}; {where}, or choose another place: AAC_CACHE=FOLDER, --cache-dir FOLDER"
+        f"{folder}: {error.strerror or error}; {remedy}, or choose another place: AAC_CACHE=FOLDER, --cache-dir FOLDER"
     )
 
 

@@ -32,6 +32,7 @@ from ..errors import CheckpointError, FetchError
 from ..jsonfile import read_json
 from ..limits import MAX_JSON_BYTES, MAX_WEIGHTS_BYTES
 from ..watching import Progress, Watch, nobody
+from ..wholefile import REMEDIES
 from .download import digest
 
 NEEDED = ("config.json", "vocabulary.json", "model.safetensors")
@@ -171,6 +172,9 @@ def _why(name: HubName, error: Exception) -> str:
         return f"{name} wants its terms accepted first: {endpoint}/{name.repo}; then type: hf auth login"
     if isinstance(error, RepositoryNotFoundError):
         return f"{name}: {endpoint} has no such model, or it is private (then type: hf auth login){local}"
+    if isinstance(error, OSError) and error.errno in REMEDIES:
+        kept = f"{name} cannot be kept in {constants.HF_HUB_CACHE} ({error.strerror})"
+        return f"{kept}; {REMEDIES[error.errno]}, or choose another place: HF_HOME=FOLDER"
     if isinstance(error, HFValidationError):
         return f"{name}: not a name that the Hub knows ({error}){local}"
     if isinstance(error, httpx2.HTTPError) and not isinstance(error, HfHubHTTPError):

@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import json
 import re
 import unicodedata
-from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
 
 from ..errors import DataError
+from ..table import Row, read_table, read_text
 
 # What columns and fields are called, by Clotho, DCASE's submissions, aac itself, COCO; the first that is there counts.
 FILE = ("file_name", "file", "fname", "filename", "image_id")
@@ -21,14 +19,6 @@ PREDICTION = ("caption_predicted", "caption", "caption_1", "captions")
 NUMBERED = re.compile(r"caption_\d+")
 LISTS = ("captions", "references")
 LISTED = 5  # names shown of those that have no partner
-
-
-@dataclass(frozen=True)
-class Row:
-    """A row of a csv, an object of a JSON file."""
-
-    where: str  # file and line, to begin an error with
-    values: Mapping[str, Any]
 
 
 def read_predictions(path: Path) -> dict[str, str]:
@@ -45,7 +35,7 @@ def read_predictions(path: Path) -> dict[str, str]:
         name = _file(row)
         column = next((c for c in PREDICTION if c in row.values), None)
         if column is None or "caption_2" in row.values:
-            raise DataError(f"{row.where}: one column caption (or caption_predicted) was expected{_has(row)}")
+            raise DataError(f"{row.where}: one column caption (or caption_predicted) was expected{row.has()}")
         if name in said:
             raise DataError(f"{row.where}: {name} has a caption already, at {places[name]}")
         said[name], places[name] = _caption(row, name, row.values[column]), row.where
@@ -68,7 +58,7 @@ def read_references(path: Path) -> dict[str, tuple[str, ...]]:
         name = _file(row)
         together, single = _references(row), row.values.get("caption")
         if together is None and "caption" not in row.values:
-            raise DataError(f"{row.where}: caption_1, caption_2, ... (or one caption a row) were expected{_has(row)}")
+            raise DataError(f"{row.where}: caption_1, caption_2, ... (or one caption a row) were expected{row.has()}")
         if together is not None and name in said:
             raise DataError(f"{row.where}: {name} has references already, at {places[name]}")
         if together == []:
@@ -100,7 +90,7 @@ def _references(row: Row) -> list[Any] | None:
 def _file(row: Row) -> str:
     column = next((c for c in FILE if c in row.values), None)
     if column is None:
-        raise DataError(f"{row.where}: a column file_name was expected{_has(row)}")
+        raise DataError(f"{row.where}: a column file_name was expected{row.has()}")
     name = row.values[column]
     if not isinstance(name, str | int) or not str(name).strip():
         raise DataError(f"{row.where}: has no {column}")
@@ -131,50 +121,18 @@ def _can_be_written(text: str, errors: str = "strict") -> bool:
     return True
 
 
-def _has(row: Row) -> str:
-    return f"; it has {', '.join(map(str, row.values)) or 'nothing'}"
-
-
 def _rows(path: Path) -> Iterator[Row]:
     """The rows of a file, by its suffix. Raises DataError where it cannot be read, or is of another kind."""
     kinds = {".csv": _csv_rows, ".tsv": _csv_rows, ".json": _json_rows, ".jsonl": _jsonl_rows}
     if path.suffix.lower() not in kinds:
         raise DataError(f"{path}: captions are read from {', '.join(kinds)}")
-    try:
-        data = path.read_bytes()
-    except OSError as error:
-        raise DataError(f"{path}: {error.strerror}") from error
-    try:
-        text = data.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        line = data.count(b"\n", 0, error.start) + 1
-        raise DataError(f"{path}: line {line}: not UTF-8 (byte 0x{data[error.start]:02x}); save it as UTF-8") from error
-    return kinds[path.suffix.lower()](path, text)
+    return kinds[path.suffix.lower()](path, read_text(path))
 
 
 def _csv_rows(path: Path, text: str) -> Iterator[Row]:
-    reader = csv.reader(io.StringIO(text, newline=""), delimiter="\t" if path.suffix.lower() == ".tsv" else ",")
-    header: list[str] = []
-    begins = 1
-    try:
-        for cells in reader:
-            where, begins = f"{path}: line {begins}", reader.line_num + 1
-            if not cells:
-                continue
-            if not header:
-                header = [cell.strip() for cell in cells]
-                twice = [name for name, count in Counter(header).items() if count > 1]
-                if twice:
-                    raise DataError(f"{where}: column {twice[0]} comes twice")
-                _file(Row(where, dict.fromkeys(header, "x")))  # an error of the header, not of its first row
-                continue
-            if len(cells) > len(header):
-                raise DataError(
-                    f"{where}: {len(cells)} fields where the first line has {len(header)}; quote captions with commas"
-                )
-            yield Row(where, dict(zip(header, cells + [""] * (len(header) - len(cells)), strict=True)))
-    except csv.Error as error:
-        raise DataError(f"{path}: line {reader.line_num}: not a csv file ({error})") from error
+    header, rows = read_table(path, text)
+    _file(Row(header.where, dict.fromkeys(header.values, "x")))  # an error of the header, not of its first row
+    return rows
 
 
 def _json_rows(path: Path, text: str) -> Iterator[Row]:

@@ -19,17 +19,19 @@ METRICS, CURVES = "metrics.jsonl", "curves.html"
 
 
 class Journal:
-    """The records of one run. A disk that is full is told of, and the run goes on."""
+    """The records of one run. A disk that is full is told of, and the run goes on; with room again all are written."""
 
     def __init__(
         self, out: Path, title: str, at: Position, tensorboard: bool, on_problem: Callable[[str], None]
     ) -> None:
         """Go on after a position: what was written of later steps will be written again."""
         self.out, self.title, self.on_problem = out, title, on_problem
-        entries = [e for e in _read(out / METRICS) if _is_before(e, at)]
-        self.steps = [e for e in entries if e["kind"] == "step"]
-        self.epochs = [e for e in entries if e["kind"] == "epoch"]
-        self._guarded(lambda: write_whole(out / METRICS, "".join(map(_line, entries))))
+        self.entries = [e for e in _read(out / METRICS) if _is_before(e, at)]
+        self.steps = [e for e in self.entries if e["kind"] == "step"]
+        self.epochs = [e for e in self.entries if e["kind"] == "epoch"]
+        self.written: int | None = None  # of the entries; None: the file holds what a former run wrote
+        self.told: set[str] = set()  # problems
+        self.keep()
         self.board = board_writer()(str(out / "tensorboard"), purge_step=len(self.steps) + 1) if tensorboard else None
 
     def step(self, step: Step) -> None:
@@ -57,23 +59,35 @@ class Journal:
         self._guarded(lambda: write_whole(self.out / CURVES, page))
 
     def close(self) -> None:
+        self.keep()
         self.draw(running=False)
         if self.board:
             self.board.close()
 
     def _append(self, entry: dict[str, Any]) -> None:
-        def write() -> None:
-            path = self.out / METRICS
-            with reported(path), path.open("ab", buffering=0) as file:
-                append_whole(file, _line(entry).encode(), path)
+        self.entries.append(entry)
+        self.keep()
 
-        self._guarded(write)
+    def keep(self) -> None:
+        """Write what is not in the file yet."""
+        self._guarded(self._write)
+
+    def _write(self) -> None:
+        path, lines = self.out / METRICS, "".join(map(_line, self.entries[self.written :]))
+        if self.written is None:
+            write_whole(path, lines)
+        elif lines:
+            with reported(path), path.open("ab", buffering=0) as file:
+                append_whole(file, lines.encode(), path)
+        self.written = len(self.entries)
 
     def _guarded(self, write: Callable[[], None]) -> None:
         try:
             write()
         except OutputError as error:
-            self.on_problem(f"{error}; training goes on")
+            if str(error) not in self.told:  # not at every step
+                self.on_problem(f"{error}; training goes on")
+            self.told.add(str(error))
 
 
 def _line(entry: dict[str, Any]) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import unicodedata
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -16,11 +17,11 @@ from ..audio import STDIN
 from ..captioning.captioner import Caption
 from ..errors import ConfigError, OutputError
 from ..inputs import Source
-from ..wholefile import append_whole, replace_file, reported
+from ..wholefile import append_whole, beside, fitting, replace_file, reported
 from .resume import Appender, Identity, Journal, Record
 from .writers import About, Writer, make_writer
 
-JOURNAL_SUFFIX = ".aac"
+JOURNAL_SUFFIX, LOCK = ".aac", ".lock"
 
 
 @dataclass(frozen=True)
@@ -107,7 +108,7 @@ class _Kept:
         self.journal = Journal(journal, settings)
         self.overwrite = overwrite
         self.retry_failed = retry_failed
-        self.lock = FileLock(journal.with_name(f"{journal.name}.lock"))
+        self.lock = FileLock(journal.with_name(f"{journal.name}{LOCK}"))
         self.appender: Appender | None = None
         self.names: set[str] = set()  # of this run's files
         self.before = 0  # of them are done already
@@ -168,13 +169,14 @@ class FileOutput(_Kept):
     ) -> None:
         if path.is_symlink():
             path = Path(os.path.realpath(path))  # what it leads to is the output, and what is locked
-        if not path.parent.is_dir():
-            raise ConfigError(f"{path}: no folder {path.parent}")
-        if path.exists() and not path.is_file():  # a device or a pipe would be replaced by a file
-            raise ConfigError(
-                f"{path}: is not a file; captions go on from there only in one, or to stdout without --out"
-            )
-        super().__init__(path.with_name(f".{path.name}{JOURNAL_SUFFIX}"), settings, overwrite, retry_failed)
+        with reported(path):
+            if not path.parent.is_dir():
+                raise ConfigError(f"{path}: no folder {path.parent}")
+            if path.exists() and not path.is_file():  # a device or a pipe would be replaced by a file
+                raise ConfigError(
+                    f"{path}: is not a file; captions go on from there only in one, or to stdout without --out"
+                )
+        super().__init__(beside(path, JOURNAL_SUFFIX, len(LOCK)), settings, overwrite, retry_failed)
         self.path = path
         self.writer = writer
         self.file: BinaryIO | None = None
@@ -277,8 +279,8 @@ class FolderOutput(_Kept):
         self.targets: dict[str, Path] = {}  # by the name of the recording
 
     def begin(self, sources: Sequence[Source]) -> list[Job]:
-        self._place(sources)
         self._lock()
+        self._place(sources)
         if self.overwrite:
             self.journal.remove()
         self.journal.read()
@@ -309,9 +311,24 @@ class FolderOutput(_Kept):
             ) from error
         paths = {s.name: Path(os.path.relpath(os.path.abspath(s.name), root)) for s in sources}  # noqa: PTH100
         stems = {name: path.with_suffix("") for name, path in paths.items()}
-        while shared := {stem for stem, times in Counter(stems.values()).items() if times > 1}:
-            stems = {name: paths[name] if stem in shared else stem for name, stem in stems.items()}
-        self.targets = {name: self.folder / f"{stem}.{self.kind}" for name, stem in stems.items()}
+        while shared := self._sharing(stems):
+            if all(stems[name] == paths[name] for name in shared):
+                raise ConfigError(
+                    f"{' and '.join(shared[:2])}: their captions would be one file in {self.folder}, for its disk does "
+                    "not tell such names apart; give an --out on another disk, or a file"
+                )
+            stems |= {name: paths[name] for name in shared}
+        self.targets = {
+            name: self.folder / stem.with_name(fitting(stem.name, f".{self.kind}")) for name, stem in stems.items()
+        }
+
+    def _sharing(self, stems: dict[str, Path]) -> list[str]:
+        """The names of recordings whose places are those of others too."""
+        lock = Path(self.lock.lock_file)
+        folds = lock.with_name(lock.name.swapcase()).exists()  # as disks of Macs and Windows, and memory cards
+        keys = {name: _folded(stem) if folds else str(stem) for name, stem in stems.items()}
+        times = Counter(keys.values())
+        return [name for name, key in keys.items() if times[key] > 1]
 
     def _check_unwritten(self, todo: Sequence[Job]) -> None:
         """What lies where captions will be written must be what the journal says was written there."""
@@ -348,3 +365,8 @@ class FolderOutput(_Kept):
         self.journal.read()
         self.journal.start(list(self.journal.records.values()))
         return self._tally()
+
+
+def _folded(path: Path) -> str:
+    """The same for names that differ in nothing but case, or in how letters with marks are composed."""
+    return unicodedata.normalize("NFC", str(path)).casefold()

@@ -5,7 +5,8 @@ settings that decide what a caption is, then a record for each file that is done
 before anything of it reaches the output. So the journal is the truth and the output a picture of it, which can be drawn
 again at any time. Invariants:
 
-- A record is appended in one write. A line that a crash tore is no record: its file is heard again.
+- A record is appended in one write. A line that a crash tore is no record: its file is heard again. Where that is the
+  first line, nothing was done yet.
 - A record counts while its file has the same size and modification time.
 - Ranks that work together keep a journal each, ``.captions.csv.aac.1`` and so on, of the same layout; whoever opens the
   journal next takes them in, however many they were.
@@ -24,6 +25,7 @@ from ..errors import AudioError, ConfigError, OutputError
 from ..wholefile import append_whole, replace_file, reported
 
 VERSION = 1  # of the layout
+BEGINNING = b'{"aac": %d,' % VERSION  # of its first line
 Identity = tuple[int, int]  # size in bytes, modification time in ns
 
 
@@ -78,7 +80,10 @@ class Journal:
 
     def _read(self, path: Path) -> None:
         with reported(path):
-            lines = path.read_bytes().split(b"\n")
+            content = path.read_bytes()
+        if _is_torn_head(content):
+            return
+        lines = content.split(b"\n")
         head = _parsed(lines[0])
         if not isinstance(head, dict) or head.get("aac") != VERSION:
             raise OutputError(f"{path}: not a journal that this aac can read; give another --out, or --overwrite")
@@ -142,6 +147,11 @@ class Appender:
 
     def close(self) -> None:
         self.file.close()
+
+
+def _is_torn_head(content: bytes) -> bool:
+    """Whether a journal ends within its first line."""
+    return b"\n" not in content and BEGINNING.startswith(content[: len(BEGINNING)])
 
 
 def _line(data: dict[str, Any]) -> bytes:

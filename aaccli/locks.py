@@ -1,0 +1,53 @@
+"""One aac at a time at what it writes. A process that was killed holds nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from filelock import FileLock, Timeout
+
+from .errors import AacError, ConfigError
+from .wholefile import reported
+
+
+@contextmanager
+def held(lock: Path, busy: AacError) -> Iterator[None]:
+    """Keep other processes out while a block runs.
+
+    Raises
+    ------
+    AacError
+        ``busy``, where another is in.
+    OutputError
+        The lock cannot be written.
+    """
+    file = FileLock(lock)
+    with reported(lock):
+        try:
+            file.acquire(timeout=0)
+        except Timeout as error:
+            raise busy from error
+    try:
+        yield
+    finally:
+        file.release()
+
+
+@contextmanager
+def training_in(out: Path) -> Iterator[None]:
+    """Make the folder of a run, and keep other processes from training in it.
+
+    Raises
+    ------
+    ConfigError
+        Another trains in it.
+    OutputError
+        The folder cannot be made or written to.
+    """
+    with reported(out):
+        out.mkdir(parents=True, exist_ok=True)
+    busy = ConfigError(f"{out}: another aac trains in it; wait for its end, or give another --out")
+    with held(out / ".lock", busy):
+        yield
