@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from filelock import FileLock, Timeout
@@ -32,6 +32,9 @@ def held(lock: Path, busy: AacError) -> Iterator[None]:
     try:
         yield
     finally:
+        # Nothing is left beside the outputs. Who opened it before will find it gone, and make a new one.
+        with suppress(OSError):
+            lock.unlink()
         file.release()
 
 

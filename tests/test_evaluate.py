@@ -253,8 +253,10 @@ def test_a_split_of_clotho_is_captioned_and_scored(model, sounds, tmp_path, monk
     shutil.copytree(sounds, data / "evaluation")
     write_captions(data / "clotho_captions_evaluation.csv", REFERENCES)
     monkeypatch.chdir(tmp_path)
+    before = {path.name for path in tmp_path.iterdir()}
     done = aac("--model", model, "--out", "scores.json", "--out", "said.csv", "--beam-size", 2)
     assert done.exit_code == 0, done.stderr
+    assert {path.name for path in tmp_path.iterdir()} - before == {"scores.json", "said.csv"}
     scores = json.loads((tmp_path / "scores.json").read_text(encoding="utf-8"))
     assert scores["title"] == "Clotho evaluation"
     assert scores["model"]["decoding"]["beam_size"] == 2
