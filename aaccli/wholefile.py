@@ -61,8 +61,10 @@ def beside(path: Path, suffix: str, more: int = 0) -> Path:
 def replace_file(path: Path, chunks: Iterable[bytes], sync: bool = False) -> None:
     """Write beside a file and then move there, so that a reader sees the former content or the new one.
 
-    With ``sync`` that holds after a power cut too.
+    A link stays one: what it leads to is replaced. With ``sync`` all that holds after a power cut too.
     """
+    if os.path.islink(path):  # noqa: PTH114 (Path's own raises where a folder may not be entered)
+        path = Path(os.path.realpath(path))
     part = beside(path, ".part")  # what a crash leaves of it, the next writer takes
     with reported(path):
         try:

@@ -246,6 +246,16 @@ def model(tmp_path_factory, tiny_model_config):
     return folder
 
 
+def test_a_result_goes_where_a_link_leads(files, tmp_path):
+    (tmp_path / "results").mkdir()
+    (tmp_path / "scores.json").symlink_to("results/of today.json")
+    given = "--predictions", files["a"], "--references", files["references"], "--metrics", "bleu"
+    done = aac(*given, "--out", tmp_path / "scores.json")
+    assert done.exit_code == 0, done.stderr
+    assert (tmp_path / "scores.json").is_symlink()
+    assert json.loads((tmp_path / "results" / "of today.json").read_bytes())["systems"]
+
+
 def test_a_split_of_clotho_is_captioned_and_scored(model, sounds, tmp_path, monkeypatch):
     """From ./data, with the evaluation split alone; what was said can be scored again, to the same."""
     data = tmp_path / "data"
