@@ -7,6 +7,7 @@ import re
 import subprocess
 import sys
 
+import forked
 import numpy as np
 import pytest
 import torch
@@ -239,11 +240,9 @@ def test_init_that_is_no_cnn10_is_refused(folder, tmp_path):
 
 @pytest.mark.parametrize(("arguments", "code"), [(["--version"], 0), (["caption"], 2), (["nonsense"], 2)])
 def test_the_end_comes_at_once_and_still_in_order(arguments, code):
-    script = (
-        "import atexit, sys, torch\nfrom aaccli import cli\natexit.register(print, 'at exit')\n"
-        f"sys.argv = ['aac', *{arguments}]\nprint('before')\ncli.main()"
-    )
-    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
+    script = "import atexit, torch; from aaccli import cli; "
+    script += "atexit.register(print, 'at exit'); print('before'); cli.main()"
+    done = forked.run(script, *arguments)
     assert done.returncode == code
     assert done.stdout.splitlines()[0] == "before"
     assert done.stdout.splitlines()[-1] == "at exit"
@@ -251,7 +250,7 @@ def test_the_end_comes_at_once_and_still_in_order(arguments, code):
 
 
 def test_all_that_an_issue_needs():
-    done = python("-m", "aaccli", "--version", "-v", AAC_CACHE="/nowhere/aac")
+    done = forked.run(forked.AAC, "--version", "-v", environment={"AAC_CACHE": "/nowhere/aac"})
     told = dict(line.split("  ", 1) for line in done.stdout.splitlines())
     assert done.returncode == 0
     assert told["aac"].strip() == __version__

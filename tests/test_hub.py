@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
 
+import forked
 import pytest
 from huggingface_hub import constants
 from loopback import COMMIT, Repo, Server, serving
@@ -223,11 +221,6 @@ def test_init_names(tmp_path):
     assert find_init(str(tmp_path)) == tmp_path
 
 
-def aac(environment: dict[str, str], *arguments: object) -> subprocess.CompletedProcess:
-    command = [sys.executable, "-m", "aaccli", *map(str, arguments)]
-    return subprocess.run(command, capture_output=True, text=True, env={**os.environ, **environment})
-
-
 def test_as_a_user_types_it(one_server, files, tmp_path):
     """The environment of the Hub's tools, a fetch, and then no network at all."""
     one_server.repos = {"someone/tiny": Repo(dict(files), token="secret")}
@@ -237,11 +230,11 @@ def test_as_a_user_types_it(one_server, files, tmp_path):
         "HF_HUB_CACHE": str(tmp_path / "hf" / "hub"),
         "HF_HUB_OFFLINE": "0",
     }
-    fetched = aac(environment, "download", "someone/tiny")
+    fetched = forked.run(forked.AAC, "download", "someone/tiny", environment=environment)
     assert (fetched.returncode, fetched.stdout) == (0, ""), fetched.stderr
     assert str(tmp_path / "hf") in fetched.stderr
     offline = {**environment, "HF_ENDPOINT": "http://127.0.0.1:9", "HF_TOKEN": ""}
     siren = Path(__file__).parent / "data" / "siren.wav"
-    said = aac(offline, "caption", siren, "--model", "someone/tiny")
+    said = forked.run(forked.AAC, "caption", siren, "--model", "someone/tiny", environment=offline)
     assert said.returncode == 0, said.stderr
     assert set(said.stdout.split()) <= set(WORDS)

@@ -5,14 +5,15 @@ from __future__ import annotations
 import csv
 import errno
 import json
-import os
 import shutil
 import signal
-import subprocess
+import socket
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
+import forked
 import pytest
 from filelock import FileLock
 from typer.testing import CliRunner
@@ -67,12 +68,6 @@ def aac(*arguments: object):
     return CliRunner().invoke(app, ["train", *map(str, arguments)])
 
 
-def process(*python: str, arguments: tuple[object, ...]) -> subprocess.CompletedProcess:
-    command = [sys.executable, *python, "train", *map(str, arguments)]
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    return subprocess.run(command, stderr=subprocess.PIPE, text=True, timeout=600, env=environment)
-
-
 # Sends a signal to itself at a moment of the code, not of the clock: after the so-manieth call of a function.
 SIGNALLED = """
 import os, pkgutil
@@ -101,7 +96,7 @@ STEP, SYNC, WEIGHTS = (
 def signalled(place: tuple[str, str], calls: int, number: signal.Signals, *arguments: object):
     """Train in a process that gets a signal after so many calls of the function at ``place``."""
     code = SIGNALLED.format(owner=place[0], name=place[1], calls=calls, number=int(number))
-    return process("-c", code, arguments=arguments)
+    return forked.run(code, "train", *arguments)
 
 
 def steps(run: Path) -> list[dict]:
@@ -184,16 +179,22 @@ def test_two_runs_do_not_share_a_folder(data, tmp_path):
 
 def test_two_processes_learn_as_one(data, whole, tmp_path):
     run = tmp_path / "run"
-    torchrun = ("-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2")
-    done = process(*torchrun, "-m", "aaccli", arguments=(*data, "--out", run))
-    assert done.returncode == 0, done.stderr
-    assert done.stderr.count("epoch 2/2: ") == 1, "one of them speaks"
-    assert "Warning" not in done.stderr
-    both, one = steps(run), steps(whole)
-    assert [(x["kind"], x["epoch"], x.get("step")) for x in both] == [
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = str(free.getsockname()[1])
+    torchrun = {"WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}  # what it tells both of
+    ranks = [{**torchrun, "RANK": str(i), "LOCAL_RANK": str(i)} for i in range(2)]
+    with ThreadPoolExecutor(2) as pool:
+        train = (forked.AAC, "train", *data, "--out", run)
+        both = list(pool.map(lambda rank: forked.run(*train, environment=rank), ranks))
+    assert [done.returncode for done in both] == [0, 0], both
+    assert [done.stderr.count("epoch 2/2: ") for done in both] == [1, 0], "one of them speaks"
+    assert not any("Warning" in done.stderr for done in both)
+    shared, one = steps(run), steps(whole)
+    assert [(x["kind"], x["epoch"], x.get("step")) for x in shared] == [
         (x["kind"], x["epoch"], x.get("step")) for x in one
     ]
-    for a, b in zip(both, one, strict=True):
+    for a, b in zip(shared, one, strict=True):
         names = (
             ("loss", "cross_entropy", "rlssr", "gradient_norm")
             if a["kind"] == "step"
