@@ -83,7 +83,7 @@ def test_sound_goes_to_a_gpu_from_pinned_memory_and_nobody_waits(net):
 
 def test_the_batch_on_a_gpu_follows_its_free_memory(net, monkeypatch):
     monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device: (4 << 30, 8 << 30))
-    there = Engine(net, "float32")  # where the processor computes well in half of the bits, it would
+    there = Engine(net, "fp32")  # where the processor computes well in half of the bits, it would
     there.device = CUDA
     plan = there.plan(None, 30)
     assert plan.workers == 1
