@@ -14,6 +14,8 @@ def test_bleu_of_one_clip_by_hand():
     assert scores["bleu_2"].corpus == pytest.approx((1.0 * 2 / 3) ** 0.5)
     short = coco.bleu(["a dog"], [["a dog barks loudly"]])["bleu_1"]
     assert short.corpus == pytest.approx(np.exp(1 - 4 / 2))
+    longer = coco.bleu(["a dog barks so loud"], [["a dog", "a dog barks so very loud"]])["bleu_1"]
+    assert longer.corpus == pytest.approx(np.exp(1 - 6 / 5))  # 6 words are closer to 5 than 2 are
 
 
 def test_bleu_of_totals_is_the_reference_implementations():
