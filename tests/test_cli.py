@@ -203,16 +203,17 @@ def test_train_on_labelled_sounds_trains_a_tagger_first(folder, tmp_path):
         (tmp_path / "sounds" / label).mkdir(parents=True)
         for i in range(12):  # by their names they fall into several folds
             soundfile.write(tmp_path / "sounds" / label / f"{i}.wav", 0.1 * random.standard_normal(2000), 8000)
-    run = tmp_path / "run"
+    run, coarse = tmp_path / "run", tmp_path / "coarse.toml"
+    coarse.write_text("[model.front_end]\nsample_rate = 16000\nfmax = 7900\nhop = 512\nmels = 32\n")
     done = aac(
-        *("train", "--sounds", tmp_path / "sounds", "--out", run, "--fmax", 8000),
+        *("train", "--sounds", tmp_path / "sounds", "--out", run, "--config", coarse, "--fmax", 7000),
         *("--tagger-epochs", 1, "--epochs", 1, "--soundscapes", 4),
     )
     assert done.exit_code == 0, done.stderr
     tagger, about = load_tagger(run / "tagger")
     assert about.labels == ("dog", "silence", "steam_valve")
     net, vocabulary, info = load_captioner(run / "best")
-    assert info.model.front_end.fmax == 8000
+    assert (info.model.front_end.mels, info.model.front_end.fmax) == (32, 7000)
     assert {"dog", "steam", "valve", "silence", "while"} <= set(vocabulary.words)
     for key, value in tagger.cnn10.state_dict().items():
         assert torch.equal(value, net.cnn10.state_dict()[key]), key
@@ -223,7 +224,7 @@ def test_train_on_labelled_sounds_trains_a_tagger_first(folder, tmp_path):
     )
     assert again.exit_code == 0, again.stderr
     assert not (tmp_path / "run2" / "tagger").exists()
-    assert load_captioner(tmp_path / "run2" / "best")[2].model.front_end.fmax == 8000
+    assert load_captioner(tmp_path / "run2" / "best")[2].model.front_end == info.model.front_end
 
 
 def test_init_that_is_no_cnn10_is_refused(folder, tmp_path):

@@ -21,9 +21,10 @@ def test_bleu_of_one_clip_by_hand():
 def test_bleu_of_totals_is_the_reference_implementations():
     from pycocoevalcap.bleu.bleu import Bleu
 
-    gts, res = dict(enumerate(REFERENCES)), {i: [c] for i, c in enumerate(CANDIDATES)}
+    candidates, references = [*CANDIDATES, ""], [*REFERENCES, ["nothing is said"]]
+    gts, res = dict(enumerate(references)), {i: [c] for i, c in enumerate(candidates)}
     expected, clips = Bleu(4).compute_score(gts, res, verbose=0)
-    scores = coco.bleu(CANDIDATES, REFERENCES)
+    scores = coco.bleu(candidates, references)
     for n in range(4):
         score = scores[f"bleu_{n + 1}"]
         assert score.corpus == pytest.approx(expected[n], abs=1e-12)

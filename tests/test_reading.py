@@ -42,6 +42,7 @@ def test_columns_are_called_as_others_call_them(tmp_path, file, caption):
     ("name", "text"),
     [
         ("r.csv", "file_name,caption_1,caption_2\nx.wav,a dog,barking\nz.wav,rain,\n"),
+        ("r.csv", "file_name,caption_1,caption_2\nx.wav,a dog,barking\nz.wav,rain\n"),
         ("r.csv", "file_name,caption\nx.wav,a dog\nz.wav,rain\nx.wav,barking\n"),
         ("r.json", '{"x.wav": ["a dog", "barking"], "z.wav": "rain"}'),
         ("r.json", '{"annotations": [{"image_id": "x.wav", "caption": "a dog"}, {"image_id": "z.wav", "caption": '
@@ -113,6 +114,11 @@ def test_names_are_compared_without_folders_where_none_fits():
     assert pairs.systems["x"] == ("1", "2")
     with pytest.raises(DataError, match=r"two files are named a\.wav"):
         pair({"a.wav": ["r"]}, {"x": {"1/a.wav": "1", "2/a.wav": "2"}})
+
+
+def test_backslashes_are_slashes():
+    references = {"1/a.wav": ["r"], "2/a.wav": ["s"]}
+    assert pair(references, {"x": {"2\\a.wav": "2", "1\\a.wav": "1"}}).systems["x"] == ("1", "2")
 
 
 def test_what_has_no_partner_is_listed_and_refused():

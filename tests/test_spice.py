@@ -58,7 +58,7 @@ def test_programs_have_time_for_every_caption(asked_of_java, spice_jars):
         pass
     assert [(name, seconds) for name, _, seconds in asked_of_java] == [("SPICE", 900 + 4 + 8), ("METEOR", 600 + 200)]
     (_, of_spice, _), (_, of_meteor, _) = asked_of_java
-    assert of_spice[0] == "-Xmx8G" and of_spice[-1] == "-silent"
+    assert of_spice[:2] == ["-Xmx8G", "-cp"] and of_spice[-1] == "-silent"
     assert of_meteor[0] == "-Xmx2G" and of_meteor[-6:] == ["-", "-", "-stdio", "-l", "en", "-norm"]
 
 
