@@ -282,6 +282,36 @@ def test_what_is_not_here_is_told_and_raises_nothing(monkeypatch):
     assert told["torch"] == told["ffmpeg"] == environment.MISSING
 
 
+@pytest.mark.parametrize(
+    ("module", "line"), [("soundfile", "libsndfile"), ("huggingface_hub", "cache of the Hub"), ("torch", "device")]
+)
+def test_what_does_not_import_is_told(monkeypatch, module, line):
+    from aaccli import environment
+
+    absent = {"torch": "aaccli.precision"}.get(module, module)  # torch itself is here already
+    monkeypatch.setitem(sys.modules, absent, None)
+    assert "not load: import of" in environment.describe()[line]
+
+
+def test_the_device_is_told_by_what_computes_on_it(monkeypatch):
+    from aaccli import environment, precision
+    from aaccli.model import winograd
+
+    monkeypatch.setattr(precision, "pick_inference_precision", lambda *_: torch.float32)
+    monkeypatch.setattr("aaccli.devices.pick_device", lambda *_: torch.device("cpu"))
+    for why, said in (("", "fp32, Winograd convolutions"), ("no AVX2", "fp32, PyTorch's convolutions (no AVX2)")):
+        monkeypatch.setattr(winograd, "why_not", lambda why=why: why)
+        assert environment.describe()["device"].endswith(f", 1 threads, {said}")
+    monkeypatch.setattr("aaccli.devices.pick_device", lambda *_: torch.device("cuda"))
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda _: "H100")
+    assert environment.describe()["device"] == "cuda (H100), 1 threads, fp32"
+
+
+def test_version_beside_a_verb_is_the_version():
+    done = aac("--version", "caption")
+    assert (done.exit_code, done.stdout) == (0, f"aac {__version__}\n")
+
+
 def test_verbose_goes_with_version_or_a_command():
     done = aac("-v")
     assert done.exit_code == 2
