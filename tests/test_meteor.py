@@ -21,10 +21,13 @@ def started(real_java) -> Iterator[meteor.Meteor]:
 
 def test_meteor_of_java(started):
     """The formula on sums gives what the program says; whole matches, none, and nothing said among them."""
-    score = started.score([*CANDIDATES, "xyzzy", ""], [*REFERENCES, ["a dog ||| barks"], ["rain"]])
+    others = {"an automobile drives": "a car drives", "in front of a crowd": "before a crowd"}  # synonym, paraphrase
+    candidates = [*CANDIDATES, "xyzzy", "", *others]
+    score = started.score(candidates, [*REFERENCES, ["a dog ||| barks"], ["rain"], *([c] for c in others.values())])
     again = started.score(CANDIDATES[:1], REFERENCES[:1])
     assert score.clips[0] == 1.0
-    assert score.clips[4:].tolist() == [0.0, 0.0]
+    assert score.clips[4:6].tolist() == [0.0, 0.0]
+    assert (score.totals[:, meteor.STAGES].reshape(-1, 4, 4).sum((0, 2)) > 0).all(), "every kind of match is among them"
     assert 0.0 < score.clips[1] < 1.0
     assert meteor.of_totals(score.totals) == pytest.approx(score.clips, abs=1e-12)
     assert again.corpus == 1.0
