@@ -21,7 +21,12 @@ def started(real_java) -> Iterator[meteor.Meteor]:
 
 def test_meteor_of_java(started):
     """The formula on sums gives what the program says; whole matches, none, and nothing said among them."""
-    others = {"an automobile drives": "a car drives", "in front of a crowd": "before a crowd"}  # synonym, paraphrase
+    # Of the same stem, synonyms, paraphrases.
+    others = {
+        "dogs bark": "a dog barks",
+        "an automobile drives": "a car drives",
+        "in front of a crowd": "before a crowd",
+    }
     candidates = [*CANDIDATES, "xyzzy", "", *others]
     score = started.score(candidates, [*REFERENCES, ["a dog ||| barks"], ["rain"], *([c] for c in others.values())])
     again = started.score(CANDIDATES[:1], REFERENCES[:1])
