@@ -322,8 +322,10 @@ def test_a_panns_file_that_lacks_keys_or_has_more_is_listed(clips, tmp_path):
     state["bn0.bias"] = torch.full_like(state["bn0.bias"], 7.0)
     del state["bn0.weight"]
     torch.save({"model": {**state, "conv_block5.conv1.weight": torch.zeros(2)}}, tmp_path / "cnn.pth")
-    panns = replace(PLAIN, front_end=FrontEndConfig())
-    it = run_on_clips(clips, clips, panns, ONE_BATCH, read_init(tmp_path / "cnn.pth"), torch.device("cpu"))
+    panns, init = replace(PLAIN, front_end=FrontEndConfig()), read_init(tmp_path / "cnn.pth")
+    heard = init.heard
+    assert (heard.sample_rate, heard.window, heard.hop, heard.mels, heard.fmax) == (32000, 1024, 320, 64, 14000)
+    it = run_on_clips(clips, clips, panns, ONE_BATCH, init, torch.device("cpu"))
     assert it.net.cnn10.bn0.bias[0] == 7
     assert [line.split(":")[0] for line in it.start[:3]] == [
         "CNN10 of cnn.pth",
