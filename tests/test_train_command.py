@@ -22,6 +22,8 @@ from aaccli import checkpoints
 from aaccli.calibration import Calibration
 from aaccli.checkpoints import load_captioner, write_info
 from aaccli.cli import app
+from aaccli.commands import session
+from aaccli.errors import TrainingError
 
 RATE = 8000
 TINY = """
@@ -223,6 +225,53 @@ def test_resume_without_a_run_begins_one(data, tmp_path):
     assert done.exit_code == 0, done.stderr
     assert "no checkpoint yet" in done.stderr
     assert len(list((tmp_path / "cache").rglob("*.npy"))) == 8
+
+
+@pytest.fixture
+def given_to_train(monkeypatch) -> list[tuple[set[str], set[str]]]:
+    """Names of the recordings to train on and to validate with; there it stops."""
+    given = []
+
+    def stop(clips, validation, *_):
+        given.append(tuple({clip.path.name for clip in some} for some in (clips, validation)))
+        raise TrainingError("enough")
+
+    monkeypatch.setattr(session, "run_on_clips", stop)
+    return given
+
+
+def test_clotho_is_trained_on_development_and_validated_on_validation(data, tmp_path, given_to_train):
+    sounds, clotho = Path(data[-5]), tmp_path / "clotho"
+    for split, numbers in {"development": range(4), "validation": range(4, 6), "evaluation": range(6, 8)}.items():
+        shutil.copytree(sounds, clotho / split, ignore=lambda _, names: {n for n in names if not n.endswith(".wav")})
+        rows = "".join(f"{i}.wav,tone {i} hums\n" for i in numbers)
+        (clotho / f"clotho_captions_{split}.csv").write_text(f"file_name,caption_1\n{rows}")
+    arguments = ("--clotho", clotho, *data[:2], *data[-4:], "--init", "none")
+    assert aac(*arguments, "--out", tmp_path / "run").exit_code == 1
+    assert given_to_train.pop() == ({f"{i}.wav" for i in range(4)}, {"4.wav", "5.wav"})
+    (clotho / "clotho_captions_validation.csv").unlink()  # as in version 1
+    assert aac(*arguments, "--out", tmp_path / "another").exit_code == 1
+    train, validation = given_to_train.pop()
+    assert (len(train), len(validation)) == (3, 1) and train | validation == {f"{i}.wav" for i in range(4)}
+
+
+def test_recordings_of_which_none_is_there(data, tmp_path, given_to_train):
+    (tmp_path / "captions.csv").write_text("file_name,caption\ngone.wav,nothing\n")
+    options = [str(tmp_path / "captions.csv") if option.endswith("captions.csv") else option for option in data]
+    refused = aac(*options, "--out", tmp_path / "run")
+    assert refused.exit_code == 1 and "captions: none of 1 recordings can be trained on, such as" in refused.stderr
+    assert given_to_train == []
+
+
+def test_a_run_does_not_go_on_with_other_data(data, whole, tmp_path):
+    run, captions = tmp_path / "run", tmp_path / "captions.csv"
+    shutil.copytree(whole, run)
+    captions.write_text("file_name,caption\n0.wav,tone 0 hums\n1.wav,tone 1 hums\n2.wav,a tone\n")
+    config = run / "config.toml"
+    config.write_text(config.read_text().replace(data[3], str(captions)))
+    refused = aac("--out", run, "--resume", "--epochs", 3, *data[-4:])
+    assert refused.exit_code == 1
+    assert "was trained on other data (then " in refused.stderr and f"--init {run}/best" in refused.stderr
 
 
 def test_fine_tuning_keeps_the_old_words_and_no_calibration_of_the_old_weights(data, whole, tmp_path):
