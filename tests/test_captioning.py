@@ -70,6 +70,7 @@ def test_a_bad_file_gives_its_error_and_the_others_their_captions(captioner, sou
     broken.write_text("no sound at all")
     results = list(captioner.stream([sounds[0], broken, tmp_path / "missing.wav", sounds[1]], batch_size=3))
     assert [r.error is None for r in results] == [True, False, False, True]
+    assert {r.not_finite for r in results} == {0}
     assert isinstance(results[1].error, AudioError)
     assert "broken.wav" in str(results[1].error)
     assert results[3].caption == next(captioner.stream([sounds[1]])).caption
