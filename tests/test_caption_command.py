@@ -127,6 +127,13 @@ def test_json_says_how_it_was_made(aac, folder):
     assert [len(result["windows"][0]["alternatives"]) for result in data["results"]] == [2] * 4
 
 
+@pytest.mark.parametrize("order", [("bad", "0", "1"), ("0", "bad", "1"), ("0", "1", "bad")])
+def test_json_on_stdout_is_json_wherever_a_file_fails(aac, folder, order):
+    (folder / "bad.wav").write_text("no sound")
+    done = aac(*(folder / f"{name}.wav" for name in order), "--format", "json")
+    assert [Path(result["file"]).stem for result in json.loads(done.stdout)["results"]] == list(order)
+
+
 def test_every_kind_of_bad_file_is_a_row_a_line_and_a_count(aac, folder, tmp_path):
     good = (folder / "1.wav").read_bytes()
     (folder / "empty.wav").touch()

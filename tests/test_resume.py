@@ -274,6 +274,18 @@ def test_a_crash_while_it_is_taken_up_again_loses_nothing(aac, folder, tmp_path,
         assert path.read_bytes() == fresh.read_bytes()
 
 
+def test_a_row_is_there_as_soon_as_those_before_it_are(folder, tmp_path):
+    sources, captioner = find_sources([str(folder)]), FakeCaptioner()
+    output = FileOutput(tmp_path / "out.csv", make_writer("csv", About()), {"model": "fake"}, False, False)
+    jobs, there = output.begin(sources), []
+    for i in (1, 0, 2, 5, 4, 3):
+        (caption,) = captioner.stream([jobs[i].source.name])
+        output.write(jobs[i], jobs[i].source.identity(), caption)
+        there.append(len(rows(tmp_path / "out.csv")))
+    assert there == [0, 2, 3, 3, 3, 6]
+    output.close()
+
+
 def test_ranks_that_were_killed_leave_parts_that_any_number_takes_up(folder, tmp_path):
     """Three ranks, of which the last was killed after half a record, then one process."""
     sources = find_sources([str(folder)])
@@ -294,6 +306,7 @@ def test_ranks_that_were_killed_leave_parts_that_any_number_takes_up(folder, tmp
     for rank in range(3):
         work(ranks[rank], jobs[rank::3])
         ranks[rank].close()
+    assert sorted(path.name for path in tmp_path.glob(".out.csv.aac.[0-9]")) == [".out.csv.aac.1", ".out.csv.aac.2"]
     part = tmp_path / ".out.csv.aac.2"
     part.write_bytes(part.read_bytes()[:-10])
     alone = output()
