@@ -51,6 +51,13 @@ def test_a_log_gets_a_line_every_half_minute(log, clock):
     assert log.getvalue().splitlines()[1:] == ["captioning 3/3 files, 4 h of sound an hour"]
 
 
+def test_speed_is_of_what_was_heard(log, clock):
+    shown = watching()
+    clock.now += 30.0
+    shown.done(Caption("a.wav", (Window(0.0, 15.0, "rain", -0.5),)))
+    assert log.getvalue() == "captioning 1/3 files, 0 h of sound an hour\n"  # a half, to the even
+
+
 def test_quiet_is_no_line_at_all(log, clock):
     shown = watching(quiet=True)
     clock.now += 1000.0

@@ -35,6 +35,8 @@ def test_spice_and_spider_over_a_fake_program(fake_java, spice_jars):
     scores = evaluate(of(), ["spider", "cider_d", "spice"]).systems["system"].scores
     assert scores["spice"].clips == pytest.approx([0.06, 0.10, 0.06, 0.04])
     assert scores["spider"].corpus == pytest.approx((scores["spice"].corpus + scores["cider_d"].corpus) / 2)
+    alone = evaluate(of(), ["spider"]).systems["system"].scores
+    assert {name: score.corpus for name, score in alone.items()} == {"spider": scores["spider"].corpus}
 
 
 @pytest.fixture
