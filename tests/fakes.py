@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import cache
+
 from aaccli.captioning.captioner import Captioner
 from aaccli.checkpoints import CaptionerInfo
 from aaccli.model.beam import DecodingConfig, Hypothesis
@@ -13,12 +15,18 @@ WORDS = ("rain", "wind", "a-dog", "a-car", "birds", "thunder", "voices", "music"
 TINY = ModelConfig(transformer=TransformerConfig(width=16, heads=2, feed_forward=32, dropout=0.0))
 
 
+@cache
+def net() -> CaptionerNet:
+    """One for all, which takes a tenth of a second to draw: nobody listens to it."""
+    return CaptionerNet(TINY, 4 + len(WORDS))
+
+
 class FakeCaptioner(Captioner):
     """Two words: the first tells the loudness, the second the length."""
 
     def __init__(self) -> None:
         info = CaptionerInfo(TINY, DecodingConfig(), {})
-        super().__init__(CaptionerNet(TINY, 4 + len(WORDS)), Vocabulary(WORDS), info, "fake")
+        super().__init__(net(), Vocabulary(WORDS), info, "fake")
         self.__dict__["fingerprint"] = "fake"
         self.engine.__dict__["ready"] = self.net  # nothing to prepare: it hears without a network
         self.batches: list[int] = []  # how many waveforms were heard at once

@@ -21,7 +21,7 @@ MAX_WORDS = 4
 SENTENCES = [words for length in range(1, MAX_WORDS + 1) for words in product(REAL, repeat=length)]
 ALL = DecodingConfig(beam_size=len(SENTENCES), max_words=MAX_WORDS)  # nothing is ever dropped
 SEEDS = range(6)
-CLOSE = 2e-4  # the toy nets' large weights magnify what float32 rounds off
+CLOSE = 5e-4  # the toy nets' large weights magnify what float32 rounds off, otherwise on every processor
 
 Sentence = tuple[int, ...]
 

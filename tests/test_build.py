@@ -10,6 +10,8 @@ from typing import Generic, TypeVar
 
 import pytest
 
+from aaccli.model import winograd
+
 NAMES = ("hatchling", "hatchling.builders", "hatchling.builders.hooks", "hatchling.builders.hooks.plugin")
 
 
@@ -33,6 +35,7 @@ def built(monkeypatch, tmp_path):
     module = importlib.import_module("aaccli.model.build_winograd")
     assert module.LIBRARY.parent == module.SOURCE.parent == Path(module.__file__).parent
     assert module.SOURCE.is_file()
+    assert module.LIBRARY == winograd.LIBRARY, "what is compiled is what is loaded"
     monkeypatch.setattr(module, "LIBRARY", tmp_path / "libwinograd.so")
     module.LIBRARY.write_text("an older one")
     monkeypatch.setattr(module.platform, "system", lambda: "Linux")

@@ -10,6 +10,7 @@ import sys
 from functools import partial
 from pathlib import Path
 
+import forked
 import numpy as np
 import pytest
 import soundfile
@@ -42,12 +43,15 @@ def aac(monkeypatch):
     return lambda *arguments, **more: CliRunner().invoke(app, ["caption", *map(str, arguments)], **more)
 
 
-def process(code, *arguments, **settings):
-    here = Path(__file__).parent
-    path = os.pathsep.join([str(here), str(here.parent), os.environ.get("PYTHONPATH", "")])
-    environment = {**os.environ, "PYTHONPATH": path, "TERM": "xterm", "COLUMNS": "100"}
-    command = [sys.executable, "-c", code, "caption", *map(str, arguments)]
-    return subprocess.Popen(command, env=environment, **settings)
+def process(code, *arguments, stdin=None, stdout=None, stderr=None):
+    environment = {"TERM": "xterm", "COLUMNS": "100"}
+    return forked.start(code, "caption", *arguments, environment=environment, streams=(stdin, stdout, stderr))
+
+
+def ended(run):
+    """The exit code."""
+    run.join(60)
+    return run.exitcode
 
 
 def test_help_fits_one_screen_with_examples_first():
@@ -128,6 +132,13 @@ def test_json_says_how_it_was_made(aac, folder):
     assert [len(result["windows"][0]["alternatives"]) for result in data["results"]] == [2] * 4
 
 
+@pytest.mark.parametrize("order", [("bad", "0", "1"), ("0", "bad", "1"), ("0", "1", "bad")])
+def test_json_on_stdout_is_json_wherever_a_file_fails(aac, folder, order):
+    (folder / "bad.wav").write_text("no sound")
+    done = aac(*(folder / f"{name}.wav" for name in order), "--format", "json")
+    assert [Path(result["file"]).stem for result in json.loads(done.stdout)["results"]] == list(order)
+
+
 def test_every_kind_of_bad_file_is_a_row_a_line_and_a_count(aac, folder, tmp_path):
     good = (folder / "1.wav").read_bytes()
     (folder / "empty.wav").touch()
@@ -175,12 +186,15 @@ def test_a_name_cannot_play_with_the_terminal(aac, tmp_path):
 def test_a_closed_pipe_ends_quietly(folder):
     for i in range(300):
         (folder / f"{i} {'long' * 40}.wav").symlink_to(folder / "1.wav")
-    run = process(START + RUN, folder, "--quiet", stdout=subprocess.PIPE, stderr=subprocess.PIPE)
-    assert run.stdout.readline().startswith(os.fsencode(folder))
-    run.stdout.close()
-    assert run.stderr.read() == b""
-    assert run.wait() == 0
-    run.stderr.close()
+    (out, to_out), (errors, to_errors) = os.pipe(), os.pipe()
+    run = process(START + RUN, folder, "--quiet", stdout=to_out, stderr=to_errors)
+    os.close(to_out)
+    os.close(to_errors)
+    with os.fdopen(out) as lines:
+        assert lines.readline().startswith(str(folder))
+    with os.fdopen(errors) as said:
+        assert said.read() == ""
+    assert ended(run) == 0
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full, which Linux has")
@@ -210,14 +224,15 @@ def test_closed_streams(folder, closed, code, out, err):
 
 def test_ctrl_c_keeps_what_is_done_and_says_how_to_go_on(folder, tmp_path):
     out = tmp_path / "out.csv"
-    run = process(START + SLOW + RUN, folder, "--out", out, stderr=subprocess.PIPE)
+    with (tmp_path / "said").open("wb") as errors:
+        run = process(START + SLOW + RUN, folder, "--out", out, stderr=errors.fileno())
     while not out.exists() or out.read_bytes().count(b"\n") < 2:
-        assert run.poll() is None
-    run.send_signal(signal.SIGINT)
-    _, said = run.communicate()
-    assert run.returncode == 130
-    assert b"the same command goes on" in said
-    assert b"Traceback" not in said
+        assert run.exitcode is None
+    os.kill(run.pid, signal.SIGINT)
+    assert ended(run) == 130
+    said = (tmp_path / "said").read_text()
+    assert "the same command goes on" in said
+    assert "Traceback" not in said
     assert 2 <= out.read_bytes().count(b"\n") < 5
 
 
@@ -233,7 +248,7 @@ def on_a_terminal(*arguments, out=None):
     except OSError:  # Linux's way to say that the other end is closed
         pass
     os.close(primary)
-    assert run.wait() == 0
+    assert ended(run) == 0
     return shown.decode()
 
 
@@ -253,7 +268,7 @@ def test_a_terminal_shows_captions_and_windows_above_the_progress(folder):
 def test_a_pipe_gets_nothing_but_data_while_the_terminal_shows_progress(folder, tmp_path, monkeypatch):
     monkeypatch.setenv("NO_COLOR", "1")
     with (tmp_path / "out.txt").open("wb") as out:
-        shown = on_a_terminal(folder, out=out)
+        shown = on_a_terminal(folder, out=out.fileno())
     lines = (tmp_path / "out.txt").read_text().splitlines()
     assert [line.split("\t")[0] for line in lines] == [str(folder / f"{i}.wav") for i in range(4)]
     assert "4/4 files" in shown

@@ -58,11 +58,19 @@ def test_a_file_has_the_same_caption_alone_and_in_a_batch(captioner, sounds):
     assert len({r.caption for r in alone}) > 1, "a captioner that does not listen would pass too"
 
 
+def test_two_threads_and_two_workers_say_what_one_says(captioner, sounds):
+    one = [(r.caption, r.score) for r in captioner.stream(sounds)]
+    torch.set_num_threads(2)
+    assert captioner.engine.plan(None, 1.0).workers == 2
+    assert [(r.caption, r.score) for r in captioner.stream(sounds)] == one
+
+
 def test_a_bad_file_gives_its_error_and_the_others_their_captions(captioner, sounds, tmp_path):
     broken = tmp_path / "broken.wav"
     broken.write_text("no sound at all")
     results = list(captioner.stream([sounds[0], broken, tmp_path / "missing.wav", sounds[1]], batch_size=3))
     assert [r.error is None for r in results] == [True, False, False, True]
+    assert {r.not_finite for r in results} == {0}
     assert isinstance(results[1].error, AudioError)
     assert "broken.wav" in str(results[1].error)
     assert results[3].caption == next(captioner.stream([sounds[1]])).caption

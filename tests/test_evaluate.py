@@ -326,6 +326,26 @@ def page(files, sounds, tmp_path, monkeypatch):
     return path
 
 
+def test_pages_of_clotho_stand_beside_the_paper(files, tmp_path):
+    clotho = files["references"].rename(tmp_path / "clotho_captions_evaluation.csv")
+    done = aac("--predictions", files["a"], "--references", clotho, "--report", tmp_path / "r.html", "--bootstrap", 0)
+    assert done.exit_code == 0, done.stderr
+    text = (tmp_path / "r.html").read_text(encoding="utf-8")
+    paper = text[text.index("Beside Koh, Xue and Chng") :].split("</table>")[0]
+    ours, best = (paper[paper.index(name) :].split("</tr>")[0] for name in (">a<", "Base + PANN + L1"))
+    assert ours.count("–") == 3, "METEOR, SPICE and SPIDEr are not there"
+    assert "0.380" in best and "–" not in best
+
+
+def test_a_recording_that_is_gone_is_a_note_on_the_page(files, sounds, tmp_path):
+    (sounds / "c.wav").write_bytes(b"no sound")
+    arguments = ("--predictions", files["a"], "--references", files["references"], "--audio", sounds)
+    assert aac(*arguments, "--report", tmp_path / "r.html", "--bootstrap", 0).exit_code == 0
+    text = (tmp_path / "r.html").read_text(encoding="utf-8")
+    assert text.count("c.wav: cannot be read as sound") == 1
+    assert text.count('class="play"') == 2, "the others can be heard"
+
+
 def test_page_needs_nothing_from_elsewhere(page):
     text = page.read_text(encoding="utf-8")
     assert "http" not in text.replace('http-equiv="Content-Security-Policy"', "")

@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
+import re
 import time
 from collections.abc import Iterator
 from pathlib import Path
 
+import forked
 import pytest
 from full_disk import filling_up
 from huggingface_hub import constants
 from loopback import COMMIT, Repo, Server, serving
+from typer.testing import CliRunner
 
 from aaccli.checkpoints import CaptionerInfo, save_captioner
+from aaccli.cli import app
+from aaccli.commands import download as download_command
 from aaccli.errors import CheckpointError, FetchError
 from aaccli.fetching import hub
 from aaccli.fetching.download import Progress
@@ -233,11 +235,6 @@ def test_init_names(tmp_path):
     assert find_init(str(tmp_path)) == tmp_path
 
 
-def aac(environment: dict[str, str], *arguments: object) -> subprocess.CompletedProcess:
-    command = [sys.executable, "-m", "aaccli", *map(str, arguments)]
-    return subprocess.run(command, capture_output=True, text=True, env={**os.environ, **environment})
-
-
 def test_as_a_user_types_it(one_server, files, tmp_path):
     """The environment of the Hub's tools, a fetch, and then no network at all."""
     one_server.repos = {"someone/tiny": Repo(dict(files), token="secret")}
@@ -247,11 +244,37 @@ def test_as_a_user_types_it(one_server, files, tmp_path):
         "HF_HUB_CACHE": str(tmp_path / "hf" / "hub"),
         "HF_HUB_OFFLINE": "0",
     }
-    fetched = aac(environment, "download", "someone/tiny")
+    fetched = forked.run(forked.AAC, "download", "someone/tiny", environment=environment)
     assert (fetched.returncode, fetched.stdout) == (0, ""), fetched.stderr
     assert str(tmp_path / "hf") in fetched.stderr
     offline = {**environment, "HF_ENDPOINT": "http://127.0.0.1:9", "HF_TOKEN": ""}
     siren = Path(__file__).parent / "data" / "siren.wav"
-    said = aac(offline, "caption", siren, "--model", "someone/tiny")
+    said = forked.run(forked.AAC, "caption", siren, "--model", "someone/tiny", environment=offline)
     assert said.returncode == 0, said.stderr
     assert set(said.stdout.split()) <= set(WORDS)
+
+
+def test_a_dry_run_lists_what_would_come_and_where_it_is(server, tmp_path):
+    dry = CliRunner().invoke(app, ["download", "someone/tiny", "--dry-run"])
+    assert dry.exit_code == 0, dry.stderr
+    rows = [line.split("\t") for line in dry.stdout.splitlines()]
+    assert [row[0] for row in rows] == ["someone/tiny"] * len(rows)
+    assert {"config.json", "model.safetensors", "vocabulary.json"} <= {row[2] for row in rows}
+    assert {row[3] for row in rows} == {"not in the cache"}
+    assert not list(tmp_path.rglob("model.safetensors"))
+    folder = hub.find(NAME)
+    again = CliRunner().invoke(app, ["download", "someone/tiny", "--dry-run"]).stdout
+    assert {line.split("\t")[3] for line in again.splitlines()} == {str(folder)}
+
+
+def test_what_is_held_is_a_table_on_a_terminal(server, tmp_path, monkeypatch, capsys):
+    hub.find(NAME)
+    (model,) = (tmp_path / "hub").rglob("model.safetensors")
+    monkeypatch.setattr("sys.stdout.isatty", lambda: True)
+    monkeypatch.setenv("COLUMNS", "400")
+    for damage, state in ((b"", "ok (sha256)"), (b"x", "DAMAGED")):
+        model.write_bytes(model.read_bytes() + damage)
+        download_command._list(tmp_path / "cache")
+        head, row = re.sub(r"\x1b\[[0-9;]*m", "", capsys.readouterr().out).splitlines()
+        assert head.split() == ["name", "size", "checksums", "origin", "place"]
+        assert row.startswith("someone/tiny") and state in row and f"{server.url}/someone/tiny" in row

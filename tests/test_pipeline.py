@@ -45,6 +45,7 @@ def test_one_batch_alone_is_heard_in_this_thread_with_all_of_them():
 
 def test_many_are_heard_by_workers_with_their_share_of_the_threads():
     heard_by = []
+    torch.set_num_threads(2)
 
     def hear(stretches):
         heard_by.append((threading.current_thread().name[:8], torch.get_num_threads()))
@@ -114,11 +115,11 @@ def test_threads_are_shared_out(threads, expected):
 
 
 def test_one_thread_and_then_as_many_as_before():
-    before = torch.get_num_threads()
+    torch.set_num_threads(2)
     with pytest.raises(KeyError), one_thread():
         assert torch.get_num_threads() == 1
         raise KeyError
-    assert torch.get_num_threads() == before
+    assert torch.get_num_threads() == 2
 
 
 # --- reading ahead ---

@@ -5,10 +5,13 @@ from aaccli.vocabulary import SPECIAL, Vocabulary
 
 
 def test_forms_of_a_word_are_one_family_and_function_words_are_free():
-    vocabulary = Vocabulary(("a", "while", "person", "sheep", "bleats", "bleating", "dog", "dogs", "do"))
+    vocabulary = Vocabulary(
+        ("a", "while", "person", "sheep", "bleats", "bleating", "honks", "honking", "dog", "dogs", "do")
+    )
     found = dict(zip((*SPECIAL, *vocabulary.words), families(vocabulary), strict=True))
     assert {found[word] for word in (*SPECIAL, "a", "while", "person")} == {0}
     assert found["bleats"] == found["bleating"] != 0
+    assert found["honks"] == found["honking"] != found["bleats"], "four letters are enough"
     assert len({found[word] for word in ("sheep", "bleats", "dog", "dogs", "do")}) == 5
 
 

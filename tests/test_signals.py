@@ -1,6 +1,6 @@
 """SIGTERM, as schedulers, containers and shutdowns send it, ends what Ctrl-C ends, and with the same care.
 
-That it leaves no Java is tested beside Ctrl-C, in test_metrics.py.
+That it leaves no Java is tested beside Ctrl-C, in test_java.py.
 """
 
 import os

@@ -194,6 +194,9 @@ def fuzz(load: Callable[[Path], object], path: Path, mutate: Callable[[random.Ra
     """How many of so many mutations of a file are refused."""
     before, count = memory(), 0
     for seed in range(trials):
+        path.unlink(
+            missing_ok=True
+        )  # a file made empty and filled again is waited for by some file systems, ext4 for one
         path.write_bytes(mutate(random.Random(seed)))
         count += refused(load, path)
     assert memory() - before < GIGABYTE

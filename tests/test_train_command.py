@@ -5,14 +5,15 @@ from __future__ import annotations
 import csv
 import errno
 import json
-import os
 import shutil
 import signal
-import subprocess
+import socket
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
+import forked
 import pytest
 from filelock import FileLock
 from typer.testing import CliRunner
@@ -21,6 +22,8 @@ from aaccli import checkpoints
 from aaccli.calibration import Calibration
 from aaccli.checkpoints import load_captioner, write_info
 from aaccli.cli import app
+from aaccli.commands import session
+from aaccli.errors import TrainingError
 
 RATE = 8000
 TINY = """
@@ -67,12 +70,6 @@ def aac(*arguments: object):
     return CliRunner().invoke(app, ["train", *map(str, arguments)])
 
 
-def process(*python: str, arguments: tuple[object, ...]) -> subprocess.CompletedProcess:
-    command = [sys.executable, *python, "train", *map(str, arguments)]
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    return subprocess.run(command, stderr=subprocess.PIPE, text=True, timeout=600, env=environment)
-
-
 # Sends a signal to itself at a moment of the code, not of the clock: after the so-manieth call of a function.
 SIGNALLED = """
 import os, pkgutil
@@ -101,7 +98,7 @@ STEP, SYNC, WEIGHTS = (
 def signalled(place: tuple[str, str], calls: int, number: signal.Signals, *arguments: object):
     """Train in a process that gets a signal after so many calls of the function at ``place``."""
     code = SIGNALLED.format(owner=place[0], name=place[1], calls=calls, number=int(number))
-    return process("-c", code, arguments=arguments)
+    return forked.run(code, "train", *arguments)
 
 
 def steps(run: Path) -> list[dict]:
@@ -186,16 +183,22 @@ def test_two_runs_do_not_share_a_folder(data, tmp_path):
 
 def test_two_processes_learn_as_one(data, whole, tmp_path):
     run = tmp_path / "run"
-    torchrun = ("-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2")
-    done = process(*torchrun, "-m", "aaccli", arguments=(*data, "--out", run))
-    assert done.returncode == 0, done.stderr
-    assert done.stderr.count("epoch 2/2: ") == 1, "one of them speaks"
-    assert "Warning" not in done.stderr
-    both, one = steps(run), steps(whole)
-    assert [(x["kind"], x["epoch"], x.get("step")) for x in both] == [
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = str(free.getsockname()[1])
+    torchrun = {"WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}  # what it tells both of
+    ranks = [{**torchrun, "RANK": str(i), "LOCAL_RANK": str(i)} for i in range(2)]
+    with ThreadPoolExecutor(2) as pool:
+        train = (forked.AAC, "train", *data, "--out", run)
+        both = list(pool.map(lambda rank: forked.run(*train, environment=rank), ranks))
+    assert [done.returncode for done in both] == [0, 0], both
+    assert [done.stderr.count("epoch 2/2: ") for done in both] == [1, 0], "one of them speaks"
+    assert not any("Warning" in done.stderr for done in both)
+    shared, one = steps(run), steps(whole)
+    assert [(x["kind"], x["epoch"], x.get("step")) for x in shared] == [
         (x["kind"], x["epoch"], x.get("step")) for x in one
     ]
-    for a, b in zip(both, one, strict=True):
+    for a, b in zip(shared, one, strict=True):
         names = (
             ("loss", "cross_entropy", "rlssr", "gradient_norm")
             if a["kind"] == "step"
@@ -224,6 +227,53 @@ def test_resume_without_a_run_begins_one(data, tmp_path):
     assert done.exit_code == 0, done.stderr
     assert "no checkpoint yet" in done.stderr
     assert len(list((tmp_path / "cache").rglob("*.npy"))) == 8
+
+
+@pytest.fixture
+def given_to_train(monkeypatch) -> list[tuple[set[str], set[str]]]:
+    """Names of the recordings to train on and to validate with; there it stops."""
+    given = []
+
+    def stop(clips, validation, *_):
+        given.append(tuple({clip.path.name for clip in some} for some in (clips, validation)))
+        raise TrainingError("enough")
+
+    monkeypatch.setattr(session, "run_on_clips", stop)
+    return given
+
+
+def test_clotho_is_trained_on_development_and_validated_on_validation(data, tmp_path, given_to_train):
+    sounds, clotho = Path(data[-5]), tmp_path / "clotho"
+    for split, numbers in {"development": range(4), "validation": range(4, 6), "evaluation": range(6, 8)}.items():
+        shutil.copytree(sounds, clotho / split, ignore=lambda _, names: {n for n in names if not n.endswith(".wav")})
+        rows = "".join(f"{i}.wav,tone {i} hums\n" for i in numbers)
+        (clotho / f"clotho_captions_{split}.csv").write_text(f"file_name,caption_1\n{rows}")
+    arguments = ("--clotho", clotho, *data[:2], *data[-4:], "--init", "none")
+    assert aac(*arguments, "--out", tmp_path / "run").exit_code == 1
+    assert given_to_train.pop() == ({f"{i}.wav" for i in range(4)}, {"4.wav", "5.wav"})
+    (clotho / "clotho_captions_validation.csv").unlink()  # as in version 1
+    assert aac(*arguments, "--out", tmp_path / "another").exit_code == 1
+    train, validation = given_to_train.pop()
+    assert (len(train), len(validation)) == (3, 1) and train | validation == {f"{i}.wav" for i in range(4)}
+
+
+def test_recordings_of_which_none_is_there(data, tmp_path, given_to_train):
+    (tmp_path / "captions.csv").write_text("file_name,caption\ngone.wav,nothing\n")
+    options = [str(tmp_path / "captions.csv") if option.endswith("captions.csv") else option for option in data]
+    refused = aac(*options, "--out", tmp_path / "run")
+    assert refused.exit_code == 1 and "captions: none of 1 recordings can be trained on, such as" in refused.stderr
+    assert given_to_train == []
+
+
+def test_a_run_does_not_go_on_with_other_data(data, whole, tmp_path):
+    run, captions = tmp_path / "run", tmp_path / "captions.csv"
+    shutil.copytree(whole, run)
+    captions.write_text("file_name,caption\n0.wav,tone 0 hums\n1.wav,tone 1 hums\n2.wav,a tone\n")
+    config = run / "config.toml"
+    config.write_text(config.read_text().replace(data[3], str(captions)))
+    refused = aac("--out", run, "--resume", "--epochs", 3, *data[-4:])
+    assert refused.exit_code == 1
+    assert "was trained on other data (then " in refused.stderr and f"--init {run}/best" in refused.stderr
 
 
 def test_fine_tuning_keeps_the_old_words_and_no_calibration_of_the_old_weights(data, whole, tmp_path):

@@ -5,7 +5,7 @@ from itertools import pairwise
 import numpy as np
 import pytest
 
-from aaccli.captioning.windows import Windowing, cut
+from aaccli.captioning.windows import MAX_WINDOW, Windowing, cut
 
 RATE = 10
 
@@ -74,3 +74,8 @@ def test_no_more_than_two_windows_are_held():
 def test_what_makes_no_sense_is_refused(bad):
     with pytest.raises(ValueError, match="window"):
         Windowing(*bad)
+
+
+@pytest.mark.parametrize(("window", "overlap"), [(1.0, 0.0), (1.0, 0.5), (MAX_WINDOW, MAX_WINDOW / 2)])
+def test_the_widest_windows_and_the_shortest(window, overlap):
+    assert Windowing(window, overlap).overlap == overlap

@@ -1,9 +1,8 @@
 """Winograd's convolution."""
 
-import subprocess
-import sys
 from types import SimpleNamespace
 
+import forked
 import pytest
 import torch
 from torch import nn
@@ -131,5 +130,4 @@ def test_without_the_library_the_common_way_is_taken(monkeypatch):
 def test_nothing_in_the_process_flushes_small_numbers():
     loads = "import torch; from aaccli.model import winograd; assert not winograd.why_not()"
     code = f"{loads}; print((torch.tensor([1e-40]) * 1).item() > 0)"
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert done.stdout.strip() == "True"
+    assert forked.run(code).stdout.strip() == "True"

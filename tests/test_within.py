@@ -112,3 +112,14 @@ def test_a_report_holds_no_recording_from_elsewhere(tmp_path, monkeypatch, write
     done = CliRunner().invoke(app, ["evaluate", *map(str, arguments), "--report", str(tmp_path / "r.html")])
     assert done.exit_code == 0 and "lacks 1 of 2 recordings" in done.stderr
     assert (tmp_path / "r.html").read_text().count("data:audio/") == 1
+
+
+def test_another_drive_is_another_folder(folder, monkeypatch):
+    """As Windows tells of it, where no path leads from one drive to another."""
+
+    def no_way(*_):
+        raise ValueError("path is on mount 'D:', start on mount 'C:'")
+
+    monkeypatch.setattr("aaccli.within.os.path.relpath", no_way)
+    with pytest.raises(DataError, match="leads out of"):
+        find_within(folder, "a.wav")
