@@ -7,7 +7,7 @@ import re
 import signal
 import subprocess
 import sys
-from functools import partial
+import tempfile
 from pathlib import Path
 
 import forked
@@ -199,27 +199,23 @@ def test_a_closed_pipe_ends_quietly(folder):
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full, which Linux has")
 def test_a_stdout_that_takes_no_more_is_an_error(folder):
-    with Path("/dev/full").open("wb") as full:
-        run = process(START + RUN, folder, "--quiet", stdout=full, stderr=subprocess.PIPE)
-        said = run.communicate()[1].decode()
-    assert run.returncode == 1
+    with Path("/dev/full").open("wb") as full, tempfile.TemporaryFile() as errors:
+        assert ended(process(START + RUN, folder, "--quiet", stdout=full.fileno(), stderr=errors.fileno())) == 1
+        errors.seek(0)
+        said = errors.read().decode()
     assert said.startswith("error: stdout: cannot be written") and said.endswith("make room, then give --out FILE\n")
+    assert said.count("\n") == 1
 
 
 @pytest.mark.parametrize(
-    ("closed", "code", "out", "err"),
-    [(1, 2, b"", b"error: stdout is closed; give --out FILE\n"), (2, 0, b"rain birds\n", b"")],
+    ("closed", "expected"),
+    [
+        ("os.close(1); sys.stdout = None\n", forked.Done(2, "", "error: stdout is closed; give --out FILE\n")),
+        ("os.close(2); sys.stderr = None\n", forked.Done(0, "rain birds\n", "")),
+    ],
 )
-def test_closed_streams(folder, closed, code, out, err):
-    run = process(
-        START + RUN,
-        folder / "0.wav",
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        preexec_fn=partial(os.close, closed),
-    )
-    assert run.communicate() == (out, err)
-    assert run.returncode == code
+def test_closed_streams(folder, closed, expected):
+    assert forked.run("import os, sys\n" + closed + START + RUN, "caption", folder / "0.wav") == expected
 
 
 def test_ctrl_c_keeps_what_is_done_and_says_how_to_go_on(folder, tmp_path):

@@ -139,7 +139,7 @@ def test_csv_that_is_no_file(tmp_path, name):
 
 def test_row_without_a_file(tmp_path):
     path = write_csv(tmp_path / "captions.csv", [["caption", "file_name"], ["one", "a.wav"], ["two"]])
-    with pytest.raises(DataError, match=r"captions\.csv: line 3 has no file_name"):
+    with pytest.raises(DataError, match=r"captions\.csv: line 3: has no file_name"):
         read_captions(path, touch(tmp_path, "a.wav"))
 
 
