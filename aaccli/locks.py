@@ -40,7 +40,7 @@ def held(lock: Path, busy: AacError) -> Iterator[None]:
 
 @contextmanager
 def training_in(out: Path) -> Iterator[None]:
-    """Make the folder of a run, and keep other processes from training in it.
+    """Make the folder of a run, and keep other processes from training in it. One that stays empty is taken away.
 
     Raises
     ------
@@ -50,7 +50,13 @@ def training_in(out: Path) -> Iterator[None]:
         The folder cannot be made or written to.
     """
     with reported(out):
+        is_new = not out.exists()
         out.mkdir(parents=True, exist_ok=True)
     busy = ConfigError(f"{out}: another aac trains in it; wait for its end, or give another --out")
-    with held(out / ".lock", busy):
-        yield
+    try:
+        with held(out / ".lock", busy):
+            yield
+    finally:
+        if is_new:
+            with suppress(OSError):  # holds something
+                out.rmdir()

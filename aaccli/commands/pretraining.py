@@ -106,8 +106,8 @@ def pretrain(
         config = TaggingConfig(epochs=epochs, batch_size=batch_size, learning_rate=lr, seed=seed)
         where = pick_device(device, threads)
         fold = DataConfig.validation_fold if validation_fold is None else validation_fold
-        banks = sound_banks(sounds, phrases, bool(known_labels), fold, front_end.sample_rate, quiet)
         with advised("type the same command again"), training_in(out):
+            banks = sound_banks(sounds, phrases, bool(known_labels), fold, front_end.sample_rate, quiet)
             train_a_tagger(banks, front_end, config, out / "tagger", where, quiet)
 
 
