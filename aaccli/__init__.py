@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from .captioning.windows import Windowing
     from .model.beam import DecodingConfig
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 _HOMES = {
     "Alternative": "captioning.captioner",
     "Caption": "captioning.captioner",
