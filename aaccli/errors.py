@@ -35,6 +35,10 @@ class DeviceError(AacError):
     """A device that is too small for what is asked of it."""
 
 
+class RankError(AacError):
+    """One of several processes at work together has ended before its time."""
+
+
 class TrainingError(AacError):
     """A training run that cannot go on."""
 

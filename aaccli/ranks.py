@@ -13,6 +13,8 @@ from typing import Any, TypeVar
 import torch
 from torch import distributed
 
+from .errors import RankError
+
 T = TypeVar("T")
 
 PATIENCE = timedelta(days=30)  # the others may have much longer recordings
@@ -20,7 +22,7 @@ PATIENCE = timedelta(days=30)  # the others may have much longer recordings
 
 @dataclass(frozen=True)
 class Ranks:
-    """The place of this process among those that work together."""
+    """The place of this process among those that work together; RankError where one of them is gone."""
 
     rank: int = 0
     count: int = 1
@@ -36,16 +38,26 @@ class Ranks:
             return data
         content = torch.frombuffer(bytearray(json.dumps(data).encode()), dtype=torch.uint8)
         size = torch.tensor(len(content))
-        distributed.broadcast(size, 0)
-        if self.rank != 0:
-            content = torch.empty(int(size), dtype=torch.uint8)
-        distributed.broadcast(content, 0)
+        with self._together():
+            distributed.broadcast(size, 0)
+            if self.rank != 0:
+                content = torch.empty(int(size), dtype=torch.uint8)
+            distributed.broadcast(content, 0)
         return json.loads(content.numpy().tobytes())
 
     def wait(self) -> None:
         """Until all ranks are here."""
         if self.count > 1:
-            distributed.barrier()
+            with self._together():
+                distributed.barrier()
+
+    @contextmanager
+    def _together(self) -> Iterator[None]:
+        """A peer that is gone is a RankError: what it ended with is the error to read, not where this one waited."""
+        try:
+            yield
+        except RuntimeError as error:
+            raise RankError(f"rank {self.rank}: another rank has ended; read its error") from error
 
 
 @contextmanager

@@ -75,6 +75,10 @@ def test_two_processes_take_up_what_one_began_and_give_what_one_gives(tmp_path):
     assert alone(folder, "--out", whole)[0] == 1
     assert out.read_bytes() == whole.read_bytes()
     assert not list(tmp_path.glob(".*.aac.[0-9]")), "the parts are joined"
+    code, said = torchrun(2, folder, "--out", out, "--window", 2)
+    assert code == 1
+    assert "was begun with other settings" in said
+    assert "[rank1]: Traceback" not in said and "aaccli/ranks.py" not in said, "the error to read is rank 0's"
     soundfile.write(folder / "2b.wav", np.zeros(4000), 16000)
     code, said = alone(folder, "--out", out)
     assert (code, "5 were done before" in said) == (0, True)
