@@ -22,7 +22,8 @@ class Team(Ranks):
     def sum(self, values: Tensor) -> Tensor:
         """The sum over all ranks, in place."""
         if self.count > 1:
-            distributed.all_reduce(values)
+            with self._together():
+                distributed.all_reduce(values)
         return values
 
 
