@@ -28,14 +28,14 @@ from . import __version__
 from .calibration import Calibration
 from .config import from_dict, listed, to_dict
 from .errors import CheckpointError, ConfigError, UnknownSettingError
-from .jsonfile import read_json, write_json
+from .files.jsonfile import read_json, write_json
+from .files.wholefile import reported
 from .limits import MAX_LABELS, MAX_PANNS_BYTES, MAX_PARAMETERS, MAX_WORD_LENGTH, check_ranges
 from .model.beam import DecodingConfig
 from .model.captioner import CaptionerNet, ModelConfig
 from .model.cnn10 import Cnn10Config, Tagger
 from .model.features import FrontEndConfig
 from .vocabulary import Vocabulary
-from .wholefile import reported
 
 CONFIG, WEIGHTS, VOCABULARY, CARD = "config.json", "model.safetensors", "vocabulary.json", "README.md"
 VERSION = 1  # of the folder's format; a reader refuses what is newer

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from .errors import CheckpointError
-from .jsonfile import read_json, write_json
+from .files.jsonfile import read_json, write_json
 from .limits import MAX_WORD_LENGTH, MAX_WORDS
 from .model.captioner import END, PAD, START, UNKNOWN
 

@@ -19,6 +19,7 @@ from aaccli.checkpoints import CONFIG, CaptionerInfo, save_captioner
 from aaccli.cli import app
 from aaccli.commands import scores
 from aaccli.errors import CheckpointError, NotInstalledError, OutputError
+from aaccli.files.wholefile import advised, reported
 from aaccli.metrics import java
 from aaccli.model.beam import DecodingConfig
 from aaccli.model.captioner import CaptionerNet
@@ -27,7 +28,6 @@ from aaccli.training.journal import Journal
 from aaccli.training.runstate import StateFolder
 from aaccli.training.trainer import Position
 from aaccli.vocabulary import Vocabulary
-from aaccli.wholefile import advised, reported
 
 
 def aac(*arguments):

@@ -15,7 +15,7 @@ from typer.testing import CliRunner
 from aaccli import console
 from aaccli.captioning.captioner import Captioner
 from aaccli.cli import app
-from aaccli.wholefile import NAME_BYTES, fitting
+from aaccli.files.wholefile import NAME_BYTES, fitting
 
 NAMES = [
     b"caf\xe9.wav",
@@ -105,7 +105,7 @@ def test_names_that_are_cut_are_told_apart(stem):
 
 def test_a_name_that_is_cut_can_be_a_file_where_the_locale_is_ascii():
     environment = {**os.environ, "LC_ALL": "POSIX", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
-    code = "import os; from aaccli.wholefile import fitting; "
+    code = "import os; from aaccli.files.wholefile import fitting; "
     code += "os.fsencode(fitting(os.fsdecode(chr(233).encode() * 200), '.srt'))"
     subprocess.run([sys.executable, "-c", code], env=environment, check=True)
 

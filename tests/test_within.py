@@ -10,9 +10,9 @@ from aaccli.cli import app
 from aaccli.data.clips import read_captions
 from aaccli.data.sounds import read_sounds
 from aaccli.errors import DataError, NotInstalledError
+from aaccli.files.within import find_within
 from aaccli.metrics import java
 from aaccli.metrics.reading import pair
-from aaccli.within import find_within
 
 
 @pytest.fixture
@@ -120,6 +120,6 @@ def test_another_drive_is_another_folder(folder, monkeypatch):
     def no_way(*_):
         raise ValueError("path is on mount 'D:', start on mount 'C:'")
 
-    monkeypatch.setattr("aaccli.within.os.path.relpath", no_way)
+    monkeypatch.setattr("aaccli.files.within.os.path.relpath", no_way)
     with pytest.raises(DataError, match="leads out of"):
         find_within(folder, "a.wav")

@@ -80,8 +80,8 @@ def caption(
         _check_options(inputs, files_from, out, overwrite, retry_failed, quiet, verbose)
         from ..captioning.captioner import Captioner
         from ..captioning.windows import Windowing
+        from ..files.wholefile import advised
         from ..ranks import joined
-        from ..wholefile import advised
 
         with joined() as ranks:
             sources = _sources(inputs or [], files_from, not no_recursive, ranks)

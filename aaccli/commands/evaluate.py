@@ -159,8 +159,8 @@ class _Source:
 def _held(out: Sequence[Path], report: Path | None, overwrite: bool) -> Iterator[None]:
     """Keep other processes from writing where this one will, from the start: who comes later finds it there."""
     from ..errors import ConfigError, OutputError
-    from ..locks import held
-    from ..wholefile import advised, beside
+    from ..files.locks import held
+    from ..files.wholefile import advised, beside
 
     pages = [report] if report else []
     for path, suffixes in [*((path, (".json", ".csv")) for path in out), *((path, (".html",)) for path in pages)]:
@@ -262,7 +262,7 @@ def _captioned(
 def _recordings(pairs: Pairs, audio: Path) -> dict[str, Path]:
     """Where the recordings of clips are, as far as they are there."""
     from ..errors import DataError
-    from ..within import find_within
+    from ..files.within import find_within
 
     found = {}
     for file in pairs.files:

@@ -96,11 +96,11 @@ def pretrain(
     The stand-in for PANNs' training on AudioSet where its weights cannot be had.
     """
     with console.errors_to_exit_codes():
-        from ..locks import training_in
+        from ..files.locks import training_in
+        from ..files.wholefile import advised
         from ..model.features import FrontEndConfig
         from ..training.settings import DataConfig
         from ..training.tagging import TaggingConfig
-        from ..wholefile import advised
 
         front_end = FrontEndConfig(fmax=fmax)
         config = TaggingConfig(epochs=epochs, batch_size=batch_size, learning_rate=lr, seed=seed)

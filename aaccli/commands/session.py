@@ -25,7 +25,8 @@ from ..data.featurecache import FeatureCache
 from ..data.phrases import load_phrases
 from ..data.soundscapes import SoundscapeConfig
 from ..errors import CheckpointError, ConfigError, DataError
-from ..locks import training_in
+from ..files.locks import training_in
+from ..files.wholefile import advised
 from ..metrics.evaluation import NAMES
 from ..metrics.output import write_whole
 from ..model.captioner import CaptionerNet
@@ -41,7 +42,6 @@ from ..training.survey import MEMO, LeftOut, Survey, tell
 from ..training.tagging import TaggingConfig
 from ..training.trainer import Trainer
 from ..vocabulary import Vocabulary
-from ..wholefile import advised
 from .pretraining import sound_banks, train_a_tagger
 
 CONFIG, LEFT_OUT, STATE, TAGGER = "config.toml", "left_out.csv", "state", "tagger"

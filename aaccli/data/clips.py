@@ -15,11 +15,11 @@ from torch.nn.utils.rnn import pad_sequence
 
 from .. import audio
 from ..errors import DataError
+from ..files.table import read_table
+from ..files.within import find_within
 from ..model.captioner import PAD, CaptionerNet
 from ..model.features import FrontEndConfig, LogMel
-from ..table import read_table
 from ..vocabulary import Vocabulary
-from ..within import find_within
 from .augment import DegradeConfig, degrade
 from .featurecache import FeatureCache
 from .soundscapes import Composer

@@ -16,8 +16,8 @@ from torch import Tensor
 
 from .. import audio
 from ..errors import AudioError, DataError
-from ..table import Row, read_table
-from ..within import find_within
+from ..files.table import Row, read_table
+from ..files.within import find_within
 from .phrases import PhraseBook
 
 SILENCE = "silence"  # the label that needs no recording

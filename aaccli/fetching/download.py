@@ -23,8 +23,8 @@ import httpx2
 
 from .. import __version__
 from ..errors import FetchError
+from ..files.wholefile import REMEDIES
 from ..watching import Progress, Watch, nobody
-from ..wholefile import REMEDIES
 from .assets import Asset, Item
 
 TRIES = 5  # in a row that bring next to nothing, then it is given up

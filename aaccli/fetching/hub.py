@@ -29,10 +29,10 @@ from huggingface_hub.utils import tqdm
 
 from .. import __version__
 from ..errors import CheckpointError, FetchError
-from ..jsonfile import read_json
+from ..files.jsonfile import read_json
+from ..files.wholefile import REMEDIES
 from ..limits import MAX_JSON_BYTES, MAX_WEIGHTS_BYTES
 from ..watching import Progress, Watch, nobody
-from ..wholefile import REMEDIES
 from .download import digest
 
 NEEDED = ("config.json", "vocabulary.json", "model.safetensors")

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from .. import __version__
-from ..wholefile import replace_file
+from ..files.wholefile import replace_file
 from .bootstrap import LEVEL, Interval, Intervals
 from .evaluation import Evaluation
 

@@ -11,7 +11,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from ..errors import DataError
-from ..table import Row, read_table, read_text
+from ..files.table import Row, read_table, read_text
 
 # What columns and fields are called, by Clotho, DCASE's submissions, aac itself, COCO; the first that is there counts.
 FILE = ("file_name", "file", "fname", "filename", "image_id")

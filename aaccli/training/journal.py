@@ -9,8 +9,8 @@ from typing import Any
 
 from ..config import to_dict
 from ..errors import ConfigError, OutputError
+from ..files.wholefile import append_whole, reported
 from ..metrics.output import write_whole
-from ..wholefile import append_whole, reported
 from .config import Epoch, Step
 from .curves import render
 from .trainer import Position

@@ -21,7 +21,7 @@ from ..data.phrases import Entry, PhraseBook
 from ..data.sounds import SILENCE, SoundBank
 from ..data.soundscapes import Composer, SoundscapeConfig
 from ..errors import CheckpointError, DataError
-from ..jsonfile import read_json
+from ..files.jsonfile import read_json
 from ..model.beam import DecodingConfig
 from ..model.captioner import CaptionerNet, ModelConfig
 from ..model.cnn10 import LoadedKeys, load_matching, load_panns

@@ -15,7 +15,7 @@ from typing import Any
 import torch
 
 from ..errors import CheckpointError, OutputError
-from ..wholefile import replace_file, reported
+from ..files.wholefile import replace_file, reported
 
 VERSION = 1
 

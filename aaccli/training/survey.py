@@ -16,8 +16,8 @@ import torch
 from .. import audio
 from ..data.clips import Clip
 from ..errors import AudioError, OutputError
+from ..files.wholefile import replace_file
 from ..model.features import FrontEndConfig
-from ..wholefile import replace_file
 
 Reason = Literal["missing", "broken", "too short"]
 SHOWN = 5  # recordings named for each reason

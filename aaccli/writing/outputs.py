@@ -16,8 +16,8 @@ from filelock import FileLock, Timeout
 from ..audio import STDIN
 from ..captioning.captioner import Caption
 from ..errors import ConfigError, OutputError
+from ..files.wholefile import append_whole, beside, fitting, replace_file, reported
 from ..inputs import Source
-from ..wholefile import append_whole, beside, fitting, replace_file, reported
 from .resume import Appender, Identity, Journal, Record
 from .writers import About, Writer, make_writer
 

@@ -22,7 +22,7 @@ from typing import Any
 
 from ..captioning.captioner import Alternative, Caption, Window
 from ..errors import AudioError, ConfigError, OutputError
-from ..wholefile import append_whole, replace_file, reported
+from ..files.wholefile import append_whole, replace_file, reported
 
 VERSION = 1  # of the layout
 BEGINNING = b'{"aac": %d,' % VERSION  # of its first line

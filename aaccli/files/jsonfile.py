@@ -6,8 +6,8 @@ import json
 from pathlib import Path
 from typing import Any
 
-from .errors import CheckpointError
-from .limits import MAX_JSON_BYTES
+from ..errors import CheckpointError
+from ..limits import MAX_JSON_BYTES
 from .wholefile import replace_file
 
 

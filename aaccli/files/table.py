@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from .errors import DataError
+from ..errors import DataError
 
 DELIMITERS = {",": "commas", ";": "semicolons", "\t": "tabs"}  # ; where commas are decimal points
 

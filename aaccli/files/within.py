@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path, PureWindowsPath
 
-from .errors import DataError
+from ..errors import DataError
 
 
 def find_within(folder: Path, name: str) -> Path:

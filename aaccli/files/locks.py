@@ -8,7 +8,7 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
-from .errors import AacError, ConfigError
+from ..errors import AacError, ConfigError
 from .wholefile import reported
 
 
