@@ -210,12 +210,12 @@ def test_a_stdout_that_takes_no_more_is_an_error(folder):
 @pytest.mark.parametrize(
     ("closed", "expected"),
     [
-        ("os.close(1); sys.stdout = None\n", forked.Done(2, "", "error: stdout is closed; give --out FILE\n")),
-        ("os.close(2); sys.stderr = None\n", forked.Done(0, "rain birds\n", "")),
+        ("sys.stdout.close(); sys.stdout = None\n", forked.Done(2, "", "error: stdout is closed; give --out FILE\n")),
+        ("sys.stderr.close(); sys.stderr = None\n", forked.Done(0, "rain birds\n", "")),
     ],
 )
 def test_closed_streams(folder, closed, expected):
-    assert forked.run("import os, sys\n" + closed + START + RUN, "caption", folder / "0.wav") == expected
+    assert forked.run("import sys\n" + closed + START + RUN, "caption", folder / "0.wav") == expected
 
 
 def test_ctrl_c_keeps_what_is_done_and_says_how_to_go_on(folder, tmp_path):
