@@ -349,3 +349,9 @@ def test_ties_are_broken_the_same_way_alone_and_beside_others(beam_size):
 def test_settings_that_make_no_sense_are_refused(settings, why):
     with pytest.raises(ValueError, match=f"^{why}$"):
         DecodingConfig(**settings)
+
+
+@pytest.mark.parametrize("length_penalty", [-10.0, 10.0])
+def test_the_largest_length_penalties_that_models_may_have(length_penalty):
+    (found,) = search(toy_net(0), memory_of(toy_net(0), 5), max_words=3, length_penalty=length_penalty)
+    assert np.isfinite([h.rank for h in found]).all()
