@@ -14,12 +14,13 @@ from rich.console import Console
 from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
+from .control import CONTROL
 from .errors import AacError, ConfigError
 
 stderr = Console(stderr=True, soft_wrap=True, highlight=False)
 
 # Messages may name files: no name moves the cursor or colours what follows. Lines and tabs are the messages' own.
-CONTROL = {code: f"\\x{code:02x}" for code in [*range(0x20), *range(0x7F, 0xA0)] if code not in (9, 10)}
+SHOWN = {code: text for code, text in CONTROL.items() if chr(code) not in "\t\n"}
 FAILED, USAGE, INTERRUPTED, TERMINATED = 1, 2, 130, 143  # exit codes; the last two as a shell tells of the signals
 PLAIN_SECONDS = 30.0  # between two lines of progress where stderr is no terminal
 
@@ -91,7 +92,7 @@ def say(message: str) -> None:
 
 
 def _shown(message: str) -> str:
-    return escape(message.translate(CONTROL))
+    return escape(message.translate(SHOWN))
 
 
 class StepProgress:

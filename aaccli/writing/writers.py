@@ -11,12 +11,13 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from ..captioning.captioner import Caption, Window
+from ..control import CONTROL
 from ..errors import ConfigError
 from .subtitles import srt, vtt
 
 COLUMNS = ("file", "start", "end", "caption", "score", "error")
 FORMULA = ("=", "+", "-", "@", "\t", "\r")  # what makes a spreadsheet calculate
-CONTROL = {code: f"\\x{code:02x}" for code in [*range(0x20), *range(0x7F, 0xA0)]} | {9: "\\t", 10: "\\n", 13: "\\r"}
+ONE_LINE = CONTROL | {ord("\t"): "\\t", ord("\n"): "\\n", ord("\r"): "\\r"}
 
 
 class Writer(Protocol):
@@ -190,7 +191,7 @@ def make_writer(kind: str, about: About) -> Writer:
 
 def printable(text: str) -> str:
     """A text on one line, that moves no cursor and colours nothing."""
-    return text.translate(CONTROL)
+    return text.translate(ONE_LINE)
 
 
 def encoded(text: str) -> bytes:
