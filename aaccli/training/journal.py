@@ -26,10 +26,10 @@ class Journal:
     ) -> None:
         """Go on after a position: what was written of later steps will be written again."""
         self.out, self.title, self.on_problem = out, title, on_problem
-        self.entries = [e for e in _read(out / METRICS) if _is_before(e, at)]
-        self.steps = [e for e in self.entries if e["kind"] == "step"]
-        self.epochs = [e for e in self.entries if e["kind"] == "epoch"]
-        self.written: int | None = None  # of the entries; None: the file holds what a former run wrote
+        self.unwritten = [e for e in _read(out / METRICS) if _is_before(e, at)]
+        self.steps = [e for e in self.unwritten if e["kind"] == "step"]
+        self.epochs = [e for e in self.unwritten if e["kind"] == "epoch"]
+        self.begun = False  # else the file holds what a former run wrote
         self.told: set[str] = set()  # problems
         self.keep()
         self.board = board_writer()(str(out / "tensorboard"), purge_step=len(self.steps) + 1) if tensorboard else None
@@ -65,7 +65,7 @@ class Journal:
             self.board.close()
 
     def _append(self, entry: dict[str, Any]) -> None:
-        self.entries.append(entry)
+        self.unwritten.append(entry)
         self.keep()
 
     def keep(self) -> None:
@@ -73,13 +73,14 @@ class Journal:
         self._guarded(self._write)
 
     def _write(self) -> None:
-        path, lines = self.out / METRICS, "".join(map(_line, self.entries[self.written :]))
-        if self.written is None:
+        path, lines = self.out / METRICS, "".join(map(_line, self.unwritten))
+        if not self.begun:
             write_whole(path, lines)
         elif lines:
             with reported(path), path.open("ab", buffering=0) as file:
                 append_whole(file, lines.encode(), path)
-        self.written = len(self.entries)
+        self.begun = True
+        self.unwritten.clear()
 
     def _guarded(self, write: Callable[[], None]) -> None:
         try:
