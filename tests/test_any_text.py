@@ -17,10 +17,11 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from aaccli.captioning.captioner import Alternative, Caption, Window
+from aaccli.control import CONTROL
 from aaccli.errors import AudioError
 from aaccli.model.captioner import END, PAD, START, UNKNOWN
 from aaccli.vocabulary import WORD, Vocabulary, words_of
-from aaccli.writing.writers import CONTROL, FORMULA, About, make_writer, printable
+from aaccli.writing.writers import FORMULA, About, make_writer, printable
 
 # Letters that change when they are lowered or composed, marks, what joins words, what ends lines, what steers.
 STRANGE = "ΣςİıẞßK\u030c\u0345ᄀ\u1161’'-‐\u2011_\u200d\0\t\n\r\x1b\x7f\x85\u2028\ufeff\"=+@,;|<>&{}\\0²犬🐕"

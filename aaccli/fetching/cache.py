@@ -18,7 +18,7 @@ from ..errors import FetchError
 from ..watching import Watch, nobody
 from .archives import NoRoomError, staged, unpack_from_zip
 from .assets import CACHED, CNN10, SPICE, SPICE_JARS, Cached
-from .download import adopt, digest, fetch, is_whole, locked, not_writable
+from .download import adopt, digest, fetch, is_whole, kept_in, locked
 
 SUMS = "SHA256SUMS"  # of what was unpacked: for what has no published checksum
 
@@ -55,7 +55,7 @@ def spice(cache: Path, source: Path | None = None, watch: Watch = nobody) -> Pat
     archive = cache / asset.file
     if not source:
         fetch(SPICE, asset, archive, watch)
-    with locked(folder, watch):
+    with locked(folder, watch), kept_in(folder):
         if source is None and spice_jars(cache):
             archive.unlink(missing_ok=True)
             return folder
@@ -69,8 +69,6 @@ def spice(cache: Path, source: Path | None = None, watch: Watch = nobody) -> Pat
         except FetchError:
             archive.unlink(missing_ok=True)  # damaged: the next run must not take it for whole
             raise
-        except OSError as error:
-            raise FetchError(not_writable(folder, error)) from error
         archive.unlink(missing_ok=True)
     return folder
 

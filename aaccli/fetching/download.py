@@ -23,7 +23,7 @@ import httpx2
 
 from .. import __version__
 from ..errors import FetchError
-from ..files.wholefile import REMEDIES
+from ..files.wholefile import REMEDIES, beside
 from ..watching import Progress, Watch, nobody
 from .assets import Asset, Item
 
@@ -54,11 +54,9 @@ def fetch(item: Item, asset: Asset, target: Path, watch: Watch = nobody) -> Path
     FetchError
         It cannot be had or kept; the message says what was tried and how to place the file by hand.
     """
-    try:
+    with kept_in(target.parent):
         if is_whole(asset, target, watch):
             return target
-    except OSError as error:
-        raise FetchError(not_writable(target.parent, error)) from error
     if is_offline():
         raise FetchError(f"{asset.file} is not here, and HF_HUB_OFFLINE forbids the network; {item.by_hand(asset)}")
     with _making(target, watch) as part_path:
@@ -144,16 +142,14 @@ def locked(path: Path, watch: Watch = nobody) -> Iterator[None]:
     FetchError
         The folder cannot be written to.
     """
-    lock = filelock.FileLock(path.with_name(f".{path.name}.lock"))
-    try:
+    lock = filelock.FileLock(beside(path, ".lock"))
+    with kept_in(path.parent):
         path.parent.mkdir(parents=True, exist_ok=True)
         try:
             lock.acquire(timeout=0)
         except filelock.Timeout:
             watch(Progress(path.name, 0, None, "waiting for another aac that is at it"))
             lock.acquire()
-    except OSError as error:
-        raise FetchError(not_writable(path.parent, error)) from error
     try:
         yield
     finally:
@@ -163,19 +159,21 @@ def locked(path: Path, watch: Watch = nobody) -> Iterator[None]:
 @contextmanager
 def _making(target: Path, watch: Watch) -> Iterator[Path]:
     """Where to gather a file before it is moved to ``target``; what the disk refuses becomes a FetchError."""
-    with locked(target, watch):
-        try:
-            yield target.with_name(target.name + ".part")
-        except OSError as error:
-            raise FetchError(not_writable(target.parent, error)) from error
+    with locked(target, watch), kept_in(target.parent):
+        yield target.with_name(target.name + ".part")
 
 
-def not_writable(folder: Path, error: OSError) -> str:
-    """What to say where the disk refuses."""
-    remedy = REMEDIES.get(error.errno or 0, "make it writable")
-    return (
-        f"{folder}: {error.strerror or error}; {remedy}, or choose another place: AAC_CACHE=FOLDER, --cache-dir FOLDER"
-    )
+@contextmanager
+def kept_in(folder: Path) -> Iterator[None]:
+    """What the disk of a folder refuses is a FetchError that says what to do."""
+    try:
+        yield
+    except OSError as error:
+        remedy = REMEDIES.get(error.errno or 0, "make it writable")
+        raise FetchError(
+            f"{folder}: {error.strerror or error}; {remedy}, or choose another place: AAC_CACHE=FOLDER, "
+            "--cache-dir FOLDER"
+        ) from error
 
 
 class _GivenUpError(Exception):
