@@ -12,6 +12,14 @@ from ..errors import AacError, ConfigError
 from .wholefile import reported
 
 
+def take(lock: FileLock, busy: AacError) -> None:
+    """Take a lock at once; raises ``busy`` where another process has it."""
+    try:
+        lock.acquire(timeout=0)
+    except Timeout as error:
+        raise busy from error
+
+
 @contextmanager
 def held(lock: Path, busy: AacError) -> Iterator[None]:
     """Keep other processes out while a block runs.
@@ -25,10 +33,7 @@ def held(lock: Path, busy: AacError) -> Iterator[None]:
     """
     file = FileLock(lock)
     with reported(lock):
-        try:
-            file.acquire(timeout=0)
-        except Timeout as error:
-            raise busy from error
+        take(file, busy)
     try:
         yield
     finally:

@@ -11,11 +11,12 @@ from itertools import count, takewhile
 from pathlib import Path
 from typing import Any, BinaryIO, Protocol
 
-from filelock import FileLock, Timeout
+from filelock import FileLock
 
 from ..audio import STDIN
 from ..captioning.captioner import Caption
 from ..errors import ConfigError, OutputError
+from ..files.locks import take
 from ..files.wholefile import append_whole, beside, fitting, replace_file, reported
 from ..inputs import Source
 from .resume import Appender, Identity, Journal, Record
@@ -115,10 +116,7 @@ class _Kept:
 
     def _lock(self) -> None:
         with reported(self.journal.path):
-            try:
-                self.lock.acquire(timeout=0)
-            except Timeout as error:
-                raise OutputError(f"{self.journal.path}: another aac is at work on it; wait for its end") from error
+            take(self.lock, OutputError(f"{self.journal.path}: another aac is at work on it; wait for its end"))
 
     def _plan(self, sources: Sequence[Source]) -> tuple[list[Record], list[Job]]:
         """What is done, in its new order, and what is not. Records of other files stay, ahead of this run's."""
