@@ -163,9 +163,9 @@ def _held(out: Sequence[Path], report: Path | None, overwrite: bool) -> Iterator
     from ..files.wholefile import advised, beside
 
     pages = [report] if report else []
-    for path, suffixes in [*((path, (".json", ".csv")) for path in out), *((path, (".html",)) for path in pages)]:
-        if path.suffix not in suffixes:
-            raise ConfigError(f"{path}: --out takes names that end in .json or .csv, --report one in .html")
+    wrong = [p for p in out if p.suffix not in (".json", ".csv")] + [p for p in pages if p.suffix != ".html"]
+    if wrong:
+        raise ConfigError(f"{wrong[0]}: --out takes names that end in .json or .csv, --report one in .html")
     with advised("type the same command again, with --overwrite"), ExitStack() as locks:
         for path in {path.absolute(): path for path in (*out, *pages)}.values():
             if not path.parent.is_dir():
