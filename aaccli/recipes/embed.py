@@ -16,6 +16,7 @@ from pathlib import Path
 
 from ..checkpoints import CONFIG, DEFAULT_MODEL, VOCABULARY, WEIGHTS, load_captioner, write_info
 from ..data.sounds import read_sounds, split
+from ..files.table import read_table
 
 COLUMNS = ("file", "title", "author", "licence", "source_url")
 ATTRIBUTIONS = "ATTRIBUTIONS.csv"
@@ -42,8 +43,7 @@ def embed(run: Path, sounds: Path, validation_fold: int, length_penalty: float |
 
 def write_attributions(manifest: Path, used: set[Path]) -> int:
     """Write the manifest's rows of the recordings that were used."""
-    with manifest.open(encoding="utf-8-sig", newline="") as file:
-        rows = [row for row in csv.DictReader(file) if manifest.parent / row["file"] in used]
+    rows = [row.values for row in read_table(manifest)[1] if manifest.parent / row.values["file"] in used]
     with (DEFAULT_MODEL / ATTRIBUTIONS).open("w", encoding="utf-8", newline="") as file:
         writer = csv.DictWriter(file, COLUMNS, extrasaction="ignore", lineterminator="\n")
         writer.writeheader()
