@@ -23,7 +23,6 @@ def parser(doc: str | None) -> argparse.ArgumentParser:
     options.add_argument("--fold", type=int, default=4)
     options.add_argument("--beam-size", type=int, default=4)
     options.add_argument("--length-penalty", type=float)
-    options.add_argument("--precision", default="fp32", help="fp32, so that figures of all machines compare")
     options.add_argument("--threads", type=int, default=torch.get_num_threads())
     return options
 
@@ -33,7 +32,7 @@ class Listener:
 
     def __init__(self, options: argparse.Namespace) -> None:
         torch.set_num_threads(options.threads)
-        self.captioner = Captioner.from_pretrained(options.model, precision=options.precision)
+        self.captioner = Captioner.from_pretrained(options.model, precision="fp32")  # figures of all machines compare
         self.decoding = replace(self.captioner.info.decoding, beam_size=options.beam_size)
         if options.length_penalty is not None:
             self.decoding = replace(self.decoding, length_penalty=options.length_penalty)
